@@ -1,0 +1,67 @@
+"""What an edit keeps: distances between two radiographs, and between an edit and the truth."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.metrics import structural_similarity
+
+from prismlib.errors import UsageError
+
+if TYPE_CHECKING:
+    from prismlib.cohorts.cohort import Truth
+
+Image = NDArray[np.float32]
+
+
+def _same_shape(a: Image, b: Image) -> None:
+    if a.shape != b.shape:
+        raise UsageError(f"got images of {a.shape} and {b.shape}, expected one shape: resize first")
+
+
+def l1(a: Image, b: Image, where: NDArray[np.bool_] | None = None) -> float:
+    """Mean absolute difference in fractions of full scale, as in the paper's Table 2.
+
+    `where` restricts the mean to the pixels of a mask; NaN if the mask is empty.
+    """
+    _same_shape(a, b)
+    distances = np.abs(np.subtract(a, b, dtype=np.float64))
+    if where is not None:
+        distances = distances[where]
+    return float(distances.mean()) if distances.size else float("nan")
+
+
+def psnr(a: Image, b: Image) -> float:
+    """Peak signal-to-noise ratio in decibels for a peak of 1; infinite for equal images."""
+    _same_shape(a, b)
+    error = float(np.mean(np.subtract(a, b, dtype=np.float64) ** 2))
+    return float("inf") if error == 0 else -10 * float(np.log10(error))
+
+
+def ssim(a: Image, b: Image) -> float:
+    """Structural similarity with the Gaussian window of Wang et al. (2004), sigma 1.5."""
+    _same_shape(a, b)
+    return float(
+        structural_similarity(
+            a, b, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
+    )
+
+
+def error_to_truth(
+    counterfactual: Image, factual: Image, autoencoded: Image, truth: "Truth"
+) -> tuple[float, float]:
+    """L1 error to the true counterfactual: (`error_inside`, `error_outside`) the true mask.
+
+    Inside, the error is divided by that of doing nothing: 0 is a perfect edit, 1 no edit at all,
+    more than 1 worse than none. Outside, it is divided by that of encoding and decoding alone:
+    1 means that all collateral damage is the autoencoder's. NaN where there is nothing to divide
+    by, as for a subject whose truth is the factual image itself.
+    """
+    inside, outside = truth.mask, ~truth.mask
+    nothing = l1(factual, truth.image, inside)
+    autoencoder = l1(autoencoded, truth.image, outside)
+    return (
+        l1(counterfactual, truth.image, inside) / nothing if nothing else float("nan"),
+        l1(counterfactual, truth.image, outside) / autoencoder if autoencoder else float("nan"),
+    )

@@ -1,0 +1,153 @@
+"""Measures by hand arithmetic, against second implementations, and by their properties."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from skimage.metrics import peak_signal_noise_ratio
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from prismlib.errors import UsageError
+from prismlib.measures import effect, localisation, preservation
+
+images = arrays.arrays(np.float32, (6, 5), elements=st.floats(0, 1, width=32))
+scores = arrays.arrays(float, 9, elements=st.floats(0, 1))
+
+
+def radiograph_like(seed: int) -> np.ndarray:
+    """Smooth structure with noise, (96, 96) in [0, 1]."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:96, 0:96] / 96
+    smooth = 0.5 + 0.3 * np.sin(7 * rows + rng.uniform(0, 6)) * np.cos(5 * columns)
+    return np.clip(smooth + rng.normal(0, 0.05, (96, 96)), 0, 1).astype(np.float32)
+
+
+def test_l1_by_hand():
+    a = np.array([[0.0, 0.5], [1.0, 0.25]], dtype=np.float32)
+    b = np.array([[0.5, 0.5], [0.0, 0.75]], dtype=np.float32)
+    assert preservation.l1(a, b) == pytest.approx((0.5 + 0 + 1 + 0.5) / 4)
+    mask = np.array([[True, True], [False, False]])
+    assert preservation.l1(a, b, mask) == pytest.approx(0.25)
+    assert math.isnan(preservation.l1(a, b, np.zeros((2, 2), bool)))
+
+
+@given(images, images, images)
+def test_l1_is_a_distance(a, b, c):
+    assert preservation.l1(a, a) == 0
+    assert preservation.l1(a, b) == preservation.l1(b, a)
+    assert preservation.l1(a, c) <= preservation.l1(a, b) + preservation.l1(b, c) + 1e-9
+
+
+def test_psnr_and_ssim_agree_with_second_implementations():
+    for seed in range(3):
+        a = radiograph_like(seed)
+        b = np.clip(a + np.random.default_rng(seed + 9).normal(0, 0.03, a.shape), 0, 1)
+        b = b.astype(np.float32)
+        assert preservation.psnr(a, b) == pytest.approx(
+            peak_signal_noise_ratio(a, b, data_range=1), abs=1e-4
+        )
+        theirs = structural_similarity_index_measure(
+            torch.tensor(a)[None, None], torch.tensor(b)[None, None], sigma=1.5, data_range=1.0
+        )
+        assert preservation.ssim(a, b) == pytest.approx(float(theirs), abs=2e-3)
+
+
+def test_identical_images():
+    a = radiograph_like(0)
+    assert preservation.psnr(a, a) == math.inf
+    assert preservation.ssim(a, a) == pytest.approx(1)
+
+
+def test_images_of_two_sizes_are_refused():
+    for measure in (preservation.l1, preservation.psnr, preservation.ssim):
+        with pytest.raises(UsageError, match="one shape"):
+            measure(np.zeros((32, 32), np.float32), np.zeros((32, 1), np.float32))
+
+
+def truth_case():
+    """A bright device of 0.4 above its ground in the left half; the autoencoder is 0.02 off."""
+    mask = np.zeros((8, 8), bool)
+    mask[:, :4] = True
+    truth = np.full((8, 8), 0.3, np.float32)
+    factual = truth + 0.4 * mask
+    return factual, factual + 0.02, SimpleNamespace(image=truth, mask=mask)
+
+
+def test_error_to_truth_of_the_controls():
+    factual, autoencoded, truth = truth_case()
+    assert preservation.error_to_truth(factual, factual, autoencoded, truth) == (1.0, 0.0)
+    assert preservation.error_to_truth(truth.image, factual, autoencoded, truth) == (0.0, 0.0)
+    inside, outside = preservation.error_to_truth(autoencoded, factual, autoencoded, truth)
+    assert inside == pytest.approx(0.42 / 0.4, abs=1e-5)
+    assert outside == pytest.approx(1)
+
+
+def test_error_to_truth_by_hand():
+    factual, autoencoded, truth = truth_case()
+    edited = truth.image + np.where(truth.mask, 0.1, -0.01).astype(np.float32)
+    inside, outside = preservation.error_to_truth(edited, factual, autoencoded, truth)
+    assert inside == pytest.approx(0.1 / 0.4, abs=1e-5)
+    assert outside == pytest.approx(0.01 / 0.02, abs=1e-4)
+
+
+def test_error_to_truth_is_unknown_where_nothing_changes():
+    factual, autoencoded, _truth = truth_case()
+    unchanged = SimpleNamespace(image=factual, mask=np.zeros((8, 8), bool))
+    inside, outside = preservation.error_to_truth(factual, factual, autoencoded, unchanged)
+    assert math.isnan(inside) and outside == 0
+
+
+def test_cpg_by_hand_counts_wrong_directions_and_signed_does_not():
+    before, after = [0.9, 0.8, 0.3], [0.1, 0.2, 0.7]
+    assert effect.cpg(before, after) == pytest.approx((0.8 + 0.6 + 0.4) / 3)
+    assert effect.signed_cpg(before, after, target=0) == pytest.approx((0.8 + 0.6 - 0.4) / 3)
+    assert effect.signed_cpg(before, after, target=1) == pytest.approx(-1 / 3)
+
+
+@given(scores, scores)
+def test_signed_gain_never_exceeds_the_published_one(before, after):
+    published = effect.cpg(before, after)
+    removed = effect.signed_cpg(before, after, 0)
+    assert abs(removed) <= published + 1e-12
+    assert removed == pytest.approx(-effect.signed_cpg(before, after, 1))
+    assert effect.cpg(before, before) == 0 == effect.flip_rate(before, before)
+
+
+def test_flip_rate_by_hand():
+    before, after = [0.9, 0.8, 0.5, 0.2, 0.1], [0.1, 0.6, 0.49, 0.3, 0.9]
+    assert effect.flip_rate(before, after) == pytest.approx(3 / 5)
+    # Towards "absent" only the three that were called present can flip; two of them do.
+    assert effect.flip_rate(before, after, target=0) == pytest.approx(2 / 3)
+    assert effect.flip_rate(before, after, target=1) == pytest.approx(1 / 2)
+    assert np.isnan(effect.flips(before, after, target=0)[3:]).all()
+    assert math.isnan(effect.flip_rate([0.1, 0.2], [0.9, 0.9], target=0))
+
+
+def test_the_largest_logit_shift_keeps_neither_sign_nor_place():
+    before = np.zeros((2, 4))
+    after = np.array([[0.1, -0.2, 0, 0], [0, 0, -3.0, 2.5]])
+    assert effect.max_abs_logit_shift(before, after) == 3.0
+
+
+def test_scores_that_cannot_be_compared_are_refused():
+    with pytest.raises(UsageError):
+        effect.cpg([0.1], [0.1, 0.2])
+    with pytest.raises(UsageError):
+        effect.cpg([], [])
+    with pytest.raises(UsageError):
+        effect.signed_cpg([0.1], [0.2], target=-1)
+
+
+def test_average_precision_by_hand_and_at_its_ends():
+    # Ranked by |difference|: hit, miss, hit -> AP = 1/2 * 1 + 1/2 * 2/3
+    difference = np.array([[-0.9, 0.5], [0.4, 0.1]], dtype=np.float32)
+    mask = np.array([[True, False], [True, False]])
+    assert localisation.average_precision(difference, mask) == pytest.approx(0.5 + 1 / 3)
+    assert localisation.average_precision(mask.astype(np.float32), mask) == 1
+    assert localisation.average_precision(np.zeros((2, 2), np.float32), mask) == mask.mean()
+    assert math.isnan(localisation.average_precision(difference, np.zeros((2, 2), bool)))
