@@ -67,7 +67,7 @@ def test_an_int_is_a_float_but_a_float_is_no_int(manifest):
     write(manifest, NOTEBOOK, {"notebooks": {"01_a": {"guidance": 7}}})
     assert config.load_profile("full", manifest).parameters["01_a"]["guidance"] == 7
     write(manifest, NOTEBOOK, {"notebooks": {"01_a": {"n_images": 7.0}}})
-    with pytest.raises(UsageError, match="n_images is 7.0 .float.; expected int"):
+    with pytest.raises(UsageError, match=r"n_images is 7.0 .float.; expected int"):
         config.load_profile("full", manifest)
 
 
@@ -106,7 +106,7 @@ def test_a_torn_manifest_is_one_line(manifest, text):
 
 
 def test_a_misspelt_profile_is_refused():
-    with pytest.raises(UsageError, match="no profile 'quik'.*did you mean quick"):
+    with pytest.raises(UsageError, match=r"no profile 'quik'.*did you mean quick"):
         config.load_profile("quik")
 
 
