@@ -18,25 +18,25 @@ from transformers import (
     CLIPVisionConfig,
 )
 
-MERGED_WORDS = (
+SENTENCE = (
     "a an the of with without no and in to on normal chest x ray xray radiograph patient showing "
     "severe lots finding findings pleural effusion devices device medical support significant"
-).split()
-"""Words with merges of their own: most become one token, some a few; others are spelt by letters."""
+)
+"""Words with merges of their own: most become one token, some a few; others are their letters."""
 
 
 def tiny_tokenizer() -> CLIPTokenizer:
-    """A byte-level CLIP tokenizer: all bytes, the merges of `MERGED_WORDS`, the two special tokens."""
+    """A byte-level CLIP tokenizer: all bytes, the merges of `SENTENCE`, two special tokens."""
     letters = _byte_letters()
     vocabulary = [*letters, *(letter + "</w>" for letter in letters)]
     merges: list[tuple[str, str]] = []
-    for word in MERGED_WORDS:
+    for word in SENTENCE.split():
         pieces = [*word[:-1], word[-1] + "</w>"]
         while len(pieces) > 1:
             merges.append((pieces[0], pieces[1]))
             pieces[:2] = ["".join(pieces[:2])]
             vocabulary.append(pieces[0])
-    vocabulary = list(dict.fromkeys(vocabulary)) + ["<|startoftext|>", "<|endoftext|>"]
+    vocabulary = [*dict.fromkeys(vocabulary), "<|startoftext|>", "<|endoftext|>"]
     return CLIPTokenizer(
         vocab={token: index for index, token in enumerate(vocabulary)},
         merges=list(dict.fromkeys(merges)),
