@@ -100,4 +100,6 @@ def wilson(successes: float, n: int, level: float = 0.95) -> Interval:
     share, weight = successes / n, 1 + z**2 / n
     centre = (share + z**2 / (2 * n)) / weight
     half = z / weight * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return Interval(max(0.0, float(centre - half)), min(1.0, float(centre + half)))
+    low = float(centre - half) if successes > 0 else 0.0
+    high = float(centre + half) if successes < n else 1.0
+    return Interval(low, high)
