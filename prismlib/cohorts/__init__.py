@@ -1,0 +1,1 @@
+"""Who is imaged: label tables, splits, and cohorts of real and simulated chest radiographs."""
