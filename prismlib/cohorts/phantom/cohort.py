@@ -1,0 +1,88 @@
+"""A simulated cohort behind the interface that real cohorts share."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from prismlib.cohorts.cohort import SPLITS, Image, Truth
+from prismlib.cohorts.labels import LABELS
+from prismlib.cohorts.phantom.render import Scene
+from prismlib.cohorts.phantom.scm import DEVICE_KINDS, Subject, report_labels, sample_subject
+from prismlib.errors import UsageError
+
+DEFAULT_SIZE = 1000
+FIRST_PATIENT = dict(zip(SPLITS, (100_000, 400_000, 600_000, 800_000), strict=True))
+
+
+class PhantomCohort:
+    """`n` simulated subjects of a split, one image each; SIMULATED.
+
+    The table has CheXpert's columns with its blanks and uncertain entries, `Patient`, and for each
+    device kind a column `device:<kind>` of 0 and 1. Subject `i` is the same in a cohort of any
+    size; splits share no subject. Raises UsageError for an unknown split or an n below 1.
+    """
+
+    simulated = True
+
+    def __init__(
+        self, split: str, n: int | None = None, *, seed: int = 0, spurious: str | float = "natural"
+    ) -> None:
+        n = DEFAULT_SIZE if n is None else n
+        if split not in SPLITS:
+            raise UsageError(f"split {split!r}; expected one of {', '.join(SPLITS)}")
+        if n < 1:
+            raise UsageError(f"a cohort of {n} subjects; expected at least 1")
+        self.name = f"phantom-{split}"
+        self.split, self.seed, self.spurious = split, seed, spurious
+        self._size = n
+        self.table = pd.DataFrame([self._row(index) for index in range(n)])
+
+    def __len__(self) -> int:
+        return self._size
+
+    def subject(self, index: int) -> Subject:
+        """The latent subject behind row `index`."""
+        if not 0 <= index < self._size:
+            raise IndexError(f"subject {index} of a cohort of {self._size}")
+        return sample_subject(self.seed, self.split, index, self.spurious)
+
+    def image(self, index: int) -> Image:
+        """The factual radiograph, float32 (512, 512) in [0, 1]."""
+        subject = self.subject(index)
+        return self.scene(index).image(subject)
+
+    def truth(self, index: int, intervention: Mapping[str, float]) -> Truth:
+        """The direct counterfactual under `intervention`, all else held, noise included."""
+        return self.scene(index).truth(self.subject(index), intervention)
+
+    def masks(self, index: int) -> dict[str, NDArray[np.bool_]]:
+        """Organ, finding and device masks by name, bool (512, 512) each."""
+        return self.scene(index).masks(self.subject(index))
+
+    def scene(self, index: int) -> Scene:
+        """The drawn anatomy of row `index`; the last few are kept."""
+        return _scene(self.seed, self.split, index, self.spurious)
+
+    def _row(self, index: int) -> dict[str, object]:
+        subject = self.subject(index)
+        patient = FIRST_PATIENT[self.split] + index
+        labels = report_labels(subject)
+        row: dict[str, object] = {
+            "Path": f"phantom-{self.seed}/{self.split}/patient{patient:06d}/study1/view1_frontal.png",
+            "Sex": "Male" if subject.male else "Female",
+            "Age": subject.age,
+            "Frontal/Lateral": "Frontal",
+            "AP/PA": "AP" if subject.ap else "PA",
+        }
+        row.update({name: labels.get(name, np.nan) for name in LABELS})
+        row.update({f"device:{kind}": int(kind in subject.devices) for kind in DEVICE_KINDS})
+        row["Patient"] = f"patient{patient:06d}"
+        return row
+
+
+@lru_cache(maxsize=4)
+def _scene(seed: int, split: str, index: int, spurious: str | float) -> Scene:
+    return Scene.of(sample_subject(seed, split, index, spurious))
