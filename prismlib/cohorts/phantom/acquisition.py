@@ -1,8 +1,8 @@
 """From optical depth to a radiograph: Beer-Lambert, scatter, quantum noise, window and tone.
 
 Window, tone and the background of local contrast come from the subject without disease or
-devices, so that an intervention does not spread over the picture through normalisation. Scatter is honestly non-local. The noise is
-lambda + sqrt(lambda) u with u shared by all versions of a subject.
+devices, so that an intervention does not spread over the picture through normalisation. Scatter
+is honestly non-local. The noise is lambda + sqrt(lambda) u, u shared by all versions of a subject.
 """
 
 from dataclasses import dataclass, replace
@@ -11,8 +11,8 @@ import numpy as np
 
 from prismlib.cohorts.phantom.canvas import Map, broad_soften, soften
 
-SCATTER_TO_PRIMARY = 0.7
-SCATTER_SPREAD_MM = 38.0
+SCATTER_TO_PRIMARY = 0.45
+SCATTER_SPREAD_MM = 30.0
 DETAIL_GAIN = 0.7
 TOE = 1.5  # curvature of the display curve: lifts the lungs, flattens the abdomen
 DETAIL_SPREAD_MM = 11.0

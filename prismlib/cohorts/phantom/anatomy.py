@@ -68,7 +68,8 @@ def lung_outline(a: Anatomy, side: int) -> Outline:
         (0.40 * w, top), (0.64 * w, top + 20), (0.83 * w, top + 60), (0.94 * w, top + 112),
         (0.99 * w, top + 172), (w, recess - 28), (0.985 * w, recess - 6), (0.95 * w, recess - 6),
         (0.80 * w, dome + 12), (0.55 * w, dome), (0.32 * w, dome + 4), (0.13 * w, dome + 16),
-        (0.11 * w, dome - 50), (0.13 * w, a.carina_y + 20), (0.15 * w, top + 50), (0.22 * w, top + 12),
+        (0.11 * w, dome - 50), (0.13 * w, a.carina_y + 20), (0.15 * w, top + 50),
+        (0.22 * w, top + 12),
     ]  # fmt: skip
     return smooth_outline([(side * x + a.shift, y) for x, y in points])
 
@@ -81,8 +82,9 @@ def heart_outline(a: Anatomy, cardiomegaly: float) -> Outline:
     base, top = a.dome_left_y + 10, a.carina_y + 22
     middle = base - 0.42 * (base - top) * growth
     points = [
-        (-0.16 * width, top + 4), (0.10 * width, top - 2), (0.30 * width, top + 0.30 * (base - top)),
-        (0.80 * left, middle + 6), (left, base - 34), (0.93 * left, base - 8), (0.45 * left, base + 6),
+        (-0.16 * width, top + 4), (0.10 * width, top - 2),
+        (0.30 * width, top + 0.30 * (base - top)), (0.80 * left, middle + 6),
+        (left, base - 34), (0.93 * left, base - 8), (0.45 * left, base + 6),
         (-0.30 * right, base + 4), (-0.86 * right, base - 16), (-right, middle + 12),
         (-0.78 * right, middle - 22),
     ]  # fmt: skip
@@ -161,7 +163,7 @@ def _stroke_bone(canvas: Canvas, points: Outline, width: float) -> None:
     canvas.curve(points, width, 1.0).curve(points, width - 3.2, 0.62)
 
 
-def _posterior_rib(canvas, a, side, y, reach, spacing, width):  # type: ignore[no-untyped-def]
+def _posterior_rib(canvas, a, side, y, reach, spacing, width):
     control = [
         (16, y + 2), (0.30 * reach, y - 0.18 * spacing), (0.62 * reach, y + 0.18 * spacing),
         (0.88 * reach, y + 0.85 * spacing), (reach, y + 1.7 * spacing),
@@ -170,7 +172,7 @@ def _posterior_rib(canvas, a, side, y, reach, spacing, width):  # type: ignore[n
     _stroke_bone(canvas, points, width)
 
 
-def _anterior_rib(canvas, a, side, y, reach, spacing, width):  # type: ignore[no-untyped-def]
+def _anterior_rib(canvas, a, side, y, reach, spacing, width):
     control = [
         (reach, y + 1.7 * spacing), (0.93 * reach, y + 2.5 * spacing),
         (0.72 * reach, y + 3.15 * spacing), (0.46 * reach, y + 3.5 * spacing),
@@ -236,7 +238,7 @@ def vessels(subject: Subject, a: Anatomy) -> Map:
     return canvas.map(0.9)
 
 
-def _branch(canvas, rng, start, side, angle, width, generations):  # type: ignore[no-untyped-def]
+def _branch(canvas, rng, start, side, angle, width, generations):
     length = rng.uniform(22, 38)
     end = (start[0] + side * length * np.cos(angle), start[1] + length * np.sin(angle))
     canvas.curve([start, end], width, 0.30 + 0.1 * width)

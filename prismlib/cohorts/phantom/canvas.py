@@ -74,12 +74,13 @@ class Canvas:
 
     def map(self, blur_mm: float = 0.0) -> Map:
         """The coverage at 512 x 512, optionally softened."""
-        coverage = np.asarray(self._image.reduce(SUPER), dtype=np.float32) / 255
+        coverage = np.asarray(self._image.reduce(SUPER), dtype=np.float32) / np.float32(255)
         return soften(coverage, blur_mm) if blur_mm else coverage
 
     @staticmethod
     def _pixels(points: Points) -> list[tuple[float, float]]:
-        scaled = (np.asarray(points, dtype=float) + (FIELD_MM / 2, -TOP_MM)) / MM_PER_PIXEL * SUPER
+        corner = np.array([-FIELD_MM / 2, TOP_MM])
+        scaled = (np.asarray(points, dtype=float) - corner) / MM_PER_PIXEL * SUPER
         return [(float(x), float(y)) for x, y in scaled]
 
 

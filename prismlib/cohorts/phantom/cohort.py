@@ -70,8 +70,9 @@ class PhantomCohort:
         subject = self.subject(index)
         patient = FIRST_PATIENT[self.split] + index
         labels = report_labels(subject)
+        folder = f"phantom-{self.seed}/{self.split}/patient{patient:06d}/study1"
         row: dict[str, object] = {
-            "Path": f"phantom-{self.seed}/{self.split}/patient{patient:06d}/study1/view1_frontal.png",
+            "Path": f"{folder}/view1_frontal.png",
             "Sex": "Male" if subject.male else "Female",
             "Age": subject.age,
             "Frontal/Lateral": "Frontal",

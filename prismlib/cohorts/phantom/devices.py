@@ -82,7 +82,7 @@ def _endotracheal_tube(rng: np.random.Generator, a: Anatomy) -> Device:
     x, lean = a.shift * 1.2, rng.normal(0, 1.5)
     axis = smooth_curve([(x + lean, -5), (x + 1, 40), (x + 1, tip)])
     walls = Canvas().curve(axis, 10.5, 1.0).curve(axis, 7.5, 0.3).map(0.3)
-    stripe = Canvas().curve(axis + (2.6, 0), 1.6).map(0.25)
+    stripe = Canvas().curve(axis + np.array([2.6, 0]), 1.6).map(0.25)
     return _device([(walls, 0.20), (stripe, 0.75)])
 
 

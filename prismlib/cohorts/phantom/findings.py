@@ -77,4 +77,4 @@ def opacity_fraction(subject: Subject, a: Anatomy, lung: Map) -> Map:
         cloud += np.exp(-(((x - x0) / radius) ** 2 + ((y - y0) / (0.9 * radius)) ** 2))
     texture = soften(rng.standard_normal(lung.shape).astype(np.float32), 4.0)
     texture = np.clip(1 + 0.3 * texture / texture.std(), 0.5, 1.6)
-    return np.clip((0.12 + 0.38 * severity) * cloud * texture, 0, 0.85) * lung
+    return np.clip((0.10 + 0.26 * severity) * cloud * texture, 0, 0.85) * lung

@@ -144,9 +144,11 @@ def _burned_in_text(subject: Subject) -> Map:
     draw = ImageDraw.Draw(image)
     marker = "L" if rng.random() < 0.6 else "R"
     x = (SIZE - 50 if marker == "L" else 26) + rng.integers(-8, 9)
-    draw.text((x, rng.integers(18, 70)), marker, fill=235, font=ImageFont.load_default(26))
+    draw.text(
+        (int(x), int(rng.integers(18, 70))), marker, fill=235, font=ImageFont.load_default(26)
+    )
     if subject.ap and rng.random() < 0.6:
         time = f"{rng.integers(0, 24):02d}:{rng.integers(0, 60):02d}"
         left = 14 if marker == "L" else SIZE - 96
         draw.text((left, 14), f"PORTABLE\n{time}", fill=215, font=ImageFont.load_default(13))
-    return np.asarray(image, dtype=np.float32) / 255
+    return np.asarray(image, dtype=np.float32) / np.float32(255)

@@ -113,7 +113,7 @@ def _severity(rng: np.random.Generator) -> float:
     return float(0.08 + 0.92 * rng.beta(1.6, 1.5))
 
 
-def _sample_devices(draw, age, male, ap, acuity, present, spurious):  # type: ignore[no-untyped-def]
+def _sample_devices(draw, age, male, ap, acuity, present, spurious):
     """Device kinds present, and the kinds a subject with lots of devices would carry."""
     decades = (age - 60) / 10
     logits = {
