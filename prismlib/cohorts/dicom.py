@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels import apply_windowing, get_decoder, pixel_array
 from pydicom.uid import (
     UID,
@@ -35,6 +35,7 @@ _MODALITIES = ("CR", "DX", "RG", "OT", "")
 
 # What pydicom raises on files that are torn or were altered.
 _DAMAGE = (
+    BytesLengthException,
     InvalidDicomError,
     ArithmeticError,
     AttributeError,

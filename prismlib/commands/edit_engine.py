@@ -1,0 +1,186 @@
+"""What makes and judges the counterfactuals of `prism edit`: loaded once, asked per request."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from prismlib.cohorts.radiographs import read_radiograph
+from prismlib.commands.edit import BUNDLED
+from prismlib.commands.edit_requests import Request
+from prismlib.commands.edit_results import Result
+from prismlib.editing.recipe import find_recipe
+from prismlib.errors import UsageError
+
+if TYPE_CHECKING:
+    from prismlib.editing.counterfactual import Counterfactual
+    from prismlib.models.classifiers import Classifier
+    from prismlib.models.clip import ImageTextEncoder
+    from prismlib.models.pipeline import LatentDiffusion
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+_SIMULATED_TRAINING = (
+    f"{BUNDLED} was trained on SIMULATED radiographs: a real one lies outside what it knows, "
+    "and its result is to be read as such"
+)
+_SIMULATED_JUDGES = (
+    f"S_CLIP and the probabilities come from {BUNDLED}'s encoder and classifier, which were "
+    "trained on SIMULATED radiographs"
+)
+_REDUCED = "the model works at 512x512: finer detail of the input is not in the counterfactual"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A loaded model, the encoder and classifier that judge it, and the function that edits."""
+
+    name: str
+    model: "LatentDiffusion"
+    encoder: "ImageTextEncoder"
+    classifier: "Classifier"
+    edit: "Callable[..., list[Counterfactual]]"
+
+    @property
+    def domain_note(self) -> str:
+        """What is to be known about the model's training data before a result is believed."""
+        return _SIMULATED_TRAINING if self.name == BUNDLED else _SIMULATED_JUDGES
+
+    def provenance(self) -> dict[str, Any]:
+        """Which weights took part, by name and SHA-256, and on which device."""
+        parts = {"model": self.model, "encoder": self.encoder, "classifier": self.classifier}
+        described: dict[str, Any] = {
+            role: {"name": part.name, "weights_sha256": part.weights_sha256}
+            for role, part in parts.items()
+        }
+        return {**described, "device": str(self.model.device)}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request found to be in order; its prompts are as long as they may be."""
+
+    request: Request
+    notes: tuple[str, ...]
+
+
+def check_model(name: str) -> None:
+    """Refuse a model that is neither bundled, nor a diffusers folder, nor shaped like a hub id."""
+    if name == BUNDLED:
+        return
+    if Path(name).is_dir():
+        if (Path(name) / "model_index.json").is_file():
+            return
+        raise UsageError(
+            f"{name}: got a folder without model_index.json, expected a diffusers folder for "
+            "--model; name the folder that save_pretrained wrote"
+        )
+    if not _HUB_ID.fullmatch(name):
+        raise UsageError(
+            f"got the model {name!r}, expected {BUNDLED}, a local diffusers folder or a hub id "
+            "org/name; check --model"
+        )
+
+
+def check_images(requests: Sequence[Request]) -> None:
+    """Read every image and look up every recipe once, to refuse before the first edit."""
+    read: set[Path] = set()
+    for request in requests:
+        try:
+            find_recipe(request.recipe)
+            if request.image not in read:
+                read_radiograph(request.image)
+                read.add(request.image)
+        except UsageError as error:
+            raise request.error(str(error)) from error
+
+
+def load_engine(name: str, device: str | None) -> Engine:
+    """Load the model, and prism-mini's encoder and classifier to judge its results."""
+    from prismlib.editing.counterfactual import edit
+    from prismlib.models.classifiers import Classifier
+    from prismlib.models.clip import ImageTextEncoder
+    from prismlib.models.pipeline import LatentDiffusion
+
+    check_device(device)
+    model = LatentDiffusion.load(name, device=device)
+    encoder = ImageTextEncoder.load(BUNDLED, device=device)
+    classifier = Classifier.load(BUNDLED, device=device)
+    return Engine(name, model, encoder, classifier, edit)
+
+
+def check_device(device: str | None) -> None:
+    """Refuse a device that torch does not know or this machine does not have."""
+    import torch
+
+    if device is None:
+        return
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise UsageError(
+            f"got the device {device!r}, which cannot be used here, expected cpu or an installed "
+            "GPU such as cuda:0; change --device or leave it out"
+        ) from error
+
+
+def prepare(request: Request, engine: Engine, truncate: bool) -> Job:
+    """Make sure that the tokenizer takes both prompts whole; with `truncate`, cut them by words."""
+    try:
+        if not truncate:
+            engine.model.embed([request.source, request.target])
+            return Job(request, ())
+        source, source_notes = _cut("source", request.source, engine.model.tokenizer)
+        target, target_notes = _cut("target", request.target, engine.model.tokenizer)
+    except UsageError as error:
+        raise request.error(str(error)) from error
+    return Job(replace(request, source=source, target=target), (*source_notes, *target_notes))
+
+
+def _cut(side: str, prompt: str, tokenizer: Any) -> tuple[str, tuple[str, ...]]:
+    """As many words of `prompt` as the tokenizer takes, and a note if some had to go."""
+    words = prompt.split()
+    fitting = len(words)
+    while len(tokenizer(" ".join(words[:fitting])).input_ids) > tokenizer.model_max_length:
+        fitting -= 1
+    if fitting == len(words):
+        return prompt, ()
+    if fitting == 0:
+        raise UsageError(f"got a {side} prompt whose first word alone is too long; use words")
+    return " ".join(words[:fitting]), (
+        f"the {side} prompt was cut; left out: {' '.join(words[fitting:])}",
+    )
+
+
+def carry_out(job: Job, engine: Engine) -> Result:
+    """Make one counterfactual and let encoder and classifier judge it."""
+    request = job.request
+    radiograph = read_radiograph(request.image)
+    (counterfactual,) = engine.edit(
+        engine.model,
+        engine.encoder,
+        [radiograph.image],
+        [request.source],
+        [request.target],
+        find_recipe(request.recipe),
+    )
+    before, after = _probabilities(engine, counterfactual)
+    probabilities = {
+        attribute: (before[column], after[column])
+        for column, attribute in enumerate(engine.classifier.attributes)
+    }
+    reduced = (_REDUCED,) if max(radiograph.original_shape) > max(radiograph.image.shape) else ()
+    training = (_SIMULATED_TRAINING,) if engine.name == BUNDLED else ()
+    notes = (*training, _SIMULATED_JUDGES, *reduced, *job.notes)
+    return Result(request, radiograph, counterfactual, probabilities, notes)
+
+
+def _probabilities(engine: Engine, counterfactual: "Counterfactual") -> list[list[float]]:
+    """The classifier's probabilities (2, attributes) of the factual and the counterfactual."""
+    import torch
+
+    pair = np.stack([counterfactual.factual, counterfactual.image])[:, None]
+    return engine.classifier.probabilities(torch.from_numpy(pair)).tolist()

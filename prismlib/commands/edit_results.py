@@ -1,0 +1,230 @@
+"""What `prism edit` writes per request: counterfactual, difference map and a JSON of measures."""
+
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from prismlib import __version__, paths
+from prismlib.cohorts.radiographs import Radiograph, to_original
+from prismlib.commands.edit_requests import Request
+from prismlib.errors import PrismError, UsageError
+
+if TYPE_CHECKING:
+    from prismlib.editing.counterfactual import Counterfactual
+
+DISCLAIMER = "SYNTHETIC, not for clinical use"
+_LIBRARIES = ("torch", "diffusers", "transformers", "timm", "numpy", "pillow", "pydicom")
+
+
+class Outputs(NamedTuple):
+    """The three files of one request."""
+
+    counterfactual: Path
+    difference: Path
+    measures: Path
+
+
+@dataclass(frozen=True)
+class Result:
+    """One request carried out; `probabilities` maps each attribute to (before, after)."""
+
+    request: Request
+    radiograph: Radiograph
+    counterfactual: "Counterfactual"
+    probabilities: Mapping[str, tuple[float, float]]
+    notes: tuple[str, ...]
+
+
+def plan(requests: Sequence[Request], folder: Path, overwrite: bool) -> list[Outputs]:
+    """Name the files of every request, numbered where stems repeat; refuse to lose any file.
+
+    Raises `UsageError` if `folder` cannot be written to, if an output stands from an earlier run
+    and `overwrite` is false, or if an output would replace one of the inputs.
+    """
+    _check_folder(folder)
+    taken: set[str] = set()
+    outputs = []
+    for request in requests:
+        stem, number = request.image.stem, 2
+        while stem.casefold() in taken:
+            stem, number = f"{request.image.stem}_{number}", number + 1
+        taken.add(stem.casefold())
+        names = (f"{stem}_counterfactual.png", f"{stem}_difference.png", f"{stem}.json")
+        outputs.append(Outputs(*(folder / name for name in names)))
+    _check_standing(requests, [file for group in outputs for file in group], overwrite)
+    return outputs
+
+
+def _check_standing(requests: Sequence[Request], files: Sequence[Path], overwrite: bool) -> None:
+    inputs = {request.image.resolve() for request in requests}
+    try:
+        standing = [file for file in files if file.exists()]
+    except OSError as error:
+        raise UsageError(
+            f"{error.filename}: cannot be a name for results ({error.strerror}), expected a "
+            "shorter one; rename the image"
+        ) from error
+    if lost := [file for file in standing if file.resolve() in inputs]:
+        raise UsageError(f"{lost[0]}: is an input and would be replaced; choose another --out")
+    if standing and not overwrite:
+        others = f" and {len(standing) - 1} more" if len(standing) > 1 else ""
+        raise UsageError(
+            f"{standing[0]}{others}: stands from an earlier run, expected no such file; choose "
+            "another --out or add --overwrite"
+        )
+
+
+def _check_folder(folder: Path) -> None:
+    parent = folder.absolute()
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir():
+        raise UsageError(f"{parent}: is a file, expected a folder for --out; choose another")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UsageError(f"{parent}: cannot be written to, expected a folder of yours for --out")
+
+
+def measures(result: Result) -> dict[str, float]:
+    """Fidelity on the picture alone, without the black borders that made it square.
+
+    `l1` is between counterfactual and factual; the reconstruction's are between what inversion
+    gives back under the source prompt and the factual.
+    """
+    from prismlib.measures.preservation import l1, psnr
+
+    edited, region = result.counterfactual, result.radiograph.region
+    factual = edited.factual[region]
+    return {
+        "l1": l1(edited.image[region], factual),
+        "reconstruction_l1": l1(edited.reconstruction[region], factual),
+        "reconstruction_psnr": psnr(edited.reconstruction[region], factual),
+    }
+
+
+def write(result: Result, outputs: Outputs, provenance: Mapping[str, Any]) -> None:
+    """Write the three files, each whole or not at all; the JSON comes last."""
+    text = json.dumps(_finite(_record(result, outputs, provenance)), indent=2, allow_nan=False)
+    try:
+        _write_counterfactual(result, outputs.counterfactual)
+        _write_difference(result, outputs.difference)
+        with paths.written_whole(outputs.measures) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise PrismError(
+            f"{outputs.measures.parent}: results of {result.request.image} could not be written "
+            f"({error.strerror or error}); free space or choose another --out, then run again"
+        ) from error
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, of Python and of the libraries that shape a result."""
+    libraries = {name: version(name) for name in _LIBRARIES}
+    return {"prismlib": __version__, "python": platform.python_version(), **libraries}
+
+
+def _write_counterfactual(result: Result, path: Path) -> None:
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    information = PngInfo()
+    information.add_itxt("Title", f"Counterfactual radiograph: {DISCLAIMER}")
+    information.add_itxt("Disclaimer", DISCLAIMER)
+    information.add_itxt("Software", f"prismlib {__version__}")
+    information.add_itxt("Source prompt", result.request.source)
+    information.add_itxt("Target prompt", result.request.target)
+    values = to_original(result.counterfactual.image, result.radiograph)
+    levels = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    with paths.written_whole(path) as temporary:
+        Image.fromarray(levels).save(temporary, format="PNG", pnginfo=information)
+
+
+def _write_difference(result: Result, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    from prismlib.report.figures import plot_difference
+
+    edited = result.counterfactual
+    figure = Figure(figsize=(6.4, 5.6), dpi=100, layout="constrained")
+    plot_difference(edited.difference[result.radiograph.region], ax=figure.subplots())
+    verdict = "passed" if edited.passed else "NOT passed"
+    figure.suptitle(
+        f"{result.request.image.name}: S_CLIP {edited.s_clip:.3f}, {verdict}\n{DISCLAIMER}",
+        fontsize=10,
+    )
+    with paths.written_whole(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Disclaimer": DISCLAIMER})
+
+
+def _record(result: Result, outputs: Outputs, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    request, radiograph, edited = result.request, result.radiograph, result.counterfactual
+    return {
+        "disclaimer": DISCLAIMER,
+        "source_prompt": request.source,
+        "target_prompt": request.target,
+        "s_clip": edited.s_clip,
+        "s_clip_threshold": edited.recipe.s_clip_threshold,
+        "passed": edited.passed,
+        **measures(result),
+        "probabilities": {
+            attribute: {"before": before, "after": after}
+            for attribute, (before, after) in result.probabilities.items()
+        },
+        "nfe": edited.nfe,
+        "seconds": edited.seconds,
+        "recipe": asdict(edited.recipe),
+        "input": {
+            "path": str(request.image),
+            "sha256": paths.sha256(request.image),
+            "kind": radiograph.kind,
+            "bits": radiograph.bits,
+            "photometric": radiograph.photometric,
+            "height_width": radiograph.original_shape,
+            "top_left_height_width_in_512": radiograph.box,
+            "pixel_spacing_mm": radiograph.pixel_spacing_mm,
+        },
+        "outputs": {
+            "counterfactual": outputs.counterfactual.name,
+            "difference": outputs.difference.name,
+        },
+        "notes": [*result.notes, *radiograph.notes],
+        **provenance,
+    }
+
+
+def _finite(value: Any) -> Any:
+    """The same record with null where a number is not finite, as JSON has no such numbers."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, (np.bool_, np.integer, np.floating)):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def summary(result: Result, outputs: Outputs) -> str:
+    """One line for people: whether the edit passed, what changed, at what cost, and where it is."""
+    edited = result.counterfactual
+    verdict = f"passed, S_CLIP {edited.s_clip:.3f}"
+    if not edited.passed:
+        verdict = (
+            f"NOT PASSED, S_CLIP {edited.s_clip:.3f} is below "
+            f"{edited.recipe.s_clip_threshold:g}: the image did not follow the prompts "
+            "(written all the same)"
+        )
+    attribute, (before, after) = max(
+        result.probabilities.items(), key=lambda item: abs(item[1][1] - item[1][0])
+    )
+    return (
+        f"{result.request.image}: {verdict}; L1 {measures(result)['l1']:.4f}; "
+        f"{attribute} {before:.2f} -> {after:.2f}; {edited.nfe} U-Net evaluations, "
+        f"{edited.seconds:.1f} s; {outputs.counterfactual}"
+    )
