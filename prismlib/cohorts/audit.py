@@ -17,6 +17,7 @@ PRINTED_TABLE_1: Mapping[str, Mapping[str, int]] = {
     "test": dict(zip(ATTRIBUTES, (12972, 4515, 2591, 16196), strict=True)),
 }
 PRINTED_ACCURACY: Mapping[str, float] = dict(zip(ATTRIBUTES, (0.80, 0.87, 0.91, 0.86), strict=True))
+ROUNDING = 0.005  # half of the last printed digit
 RECIPES = {"paper": paper_split, "patient": patient_split}
 
 
@@ -87,14 +88,29 @@ def majority_table(
     return pd.DataFrame(rows)
 
 
+def against_printed(majorities: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `majority_table` for test, with what the paper's classifier adds to the majority.
+
+    Adds `paper_accuracy` (Table 3, first row), `gain` (paper minus majority), and `gain_low` and
+    `gain_high`: the gain if the printed number, which has two digits, was rounded by up to 0.005.
+    """
+    rows = majorities[majorities["split"] == "test"].reset_index(drop=True)
+    printed = rows["attribute"].map(PRINTED_ACCURACY)
+    gain = printed - rows["majority_accuracy"]
+    return rows.assign(
+        paper_accuracy=printed, gain=gain, gain_low=gain - ROUNDING, gain_high=gain + ROUNDING
+    )
+
+
 def cooccurrence_table(
     table: pd.DataFrame, policy: str = "u-zeros", columns: Sequence[str] = LABELS
 ) -> pd.DataFrame:
     """How often label `other` is there with and without label `given`, for every ordered pair.
 
-    `given, other, policy, n, n_given, n_other, n_both, share_with, share_without, odds_ratio`;
-    the shares are of `other` among the images with and without `given`, and the odds ratio is 1
-    where the two are independent, NaN or infinite where a cell of the two-by-two table is empty.
+    `given, other, policy, n, n_given, n_other, n_both, share_with, share_without, odds_ratio,
+    share_difference`; the shares are of `other` among the images with and without `given`. The
+    odds ratio is 1 where the two are independent, NaN or infinite where a cell of the two-by-two
+    table is empty.
     Pairs with an uncertain label are left out of `n` under `u-ignore`.
     """
     labels = binarize(table, policy, columns)
@@ -161,15 +177,17 @@ def _two_by_two(given: np.ndarray, other: np.ndarray) -> dict[str, float]:
     """The counts, shares and odds ratio of two columns of truth values."""
     both, only_given = int((given & other).sum()), int((given & ~other).sum())
     only_other, neither = int((~given & other).sum()), int((~given & ~other).sum())
-    numerator, denominator = float(both * neither), float(only_given * only_other)
+    share_with = _ratio(both, both + only_given)
+    share_without = _ratio(only_other, only_other + neither)
     return {
         "n": len(given),
         "n_given": both + only_given,
         "n_other": both + only_other,
         "n_both": both,
-        "share_with": _ratio(both, both + only_given),
-        "share_without": _ratio(only_other, only_other + neither),
-        "odds_ratio": _ratio(numerator, denominator),
+        "share_with": share_with,
+        "share_without": share_without,
+        "odds_ratio": _ratio(both * neither, only_given * only_other),
+        "share_difference": share_with - share_without,
     }
 
 
