@@ -248,12 +248,17 @@ def _word_pairs(source: Sequence[Word], target: Sequence[Word]) -> list[tuple[in
     """Word for word if there are equally many; else the longest common subsequence."""
     if len(source) == len(target):
         return [(i, i) for i in range(len(source))]
-    longest: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for i, j in itertools.product(range(len(source) + 1), range(len(target) + 1)):
-        if i == 0 or j == 0:
-            longest[i, j] = []
-        elif source[i - 1] == target[j - 1]:
-            longest[i, j] = [*longest[i - 1, j - 1], (i - 1, j - 1)]
+    left = [[0] * (len(target) + 1) for _ in range(len(source) + 1)]
+    for i, j in itertools.product(reversed(range(len(source))), reversed(range(len(target)))):
+        same = source[i] == target[j]
+        left[i][j] = 1 + left[i + 1][j + 1] if same else max(left[i + 1][j], left[i][j + 1])
+    pairs, i, j = [], 0, 0
+    while i < len(source) and j < len(target):
+        if source[i] == target[j]:
+            pairs.append((i, j))
+            i, j = i + 1, j + 1
+        elif left[i + 1][j] >= left[i][j + 1]:
+            i += 1
         else:
-            longest[i, j] = max(longest[i - 1, j], longest[i, j - 1], key=len)
-    return longest[len(source), len(target)]
+            j += 1
+    return pairs

@@ -1,0 +1,243 @@
+"""What an edit promises, on a tiny random Stable Diffusion."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_stable_diffusion import save_tiny_clip, save_tiny_stable_diffusion
+
+from prismlib.editing.alignment import s_clip
+from prismlib.editing.counterfactual import (
+    CONTROLS,
+    RECIPES,
+    Recipe,
+    edit,
+    find_recipe,
+)
+from prismlib.errors import UsageError
+from prismlib.models.clip import ImageTextEncoder
+from prismlib.models.pipeline import LatentDiffusion
+
+SOURCES = [
+    "chest xray of the patient with lots of medical devices",
+    "chest x-ray of the patient with severe pleural effusion",
+    "an x-ray with severe pleural effusion",
+]
+TARGETS = [
+    "chest xray of the patient without medical devices",
+    "chest x-ray of the patient with no finding",
+    "an x-ray with no pleural effusion",
+]
+PAPER = replace(RECIPES["paper"], steps=4)
+FAST = replace(RECIPES["fast"], steps=4)
+SHARED = replace(FAST, name="shared", inversion="direct-shared")
+STEERED = replace(SHARED, name="steered", negative="source")
+ALL = [
+    PAPER,
+    FAST,
+    SHARED,
+    STEERED,
+    replace(PAPER, negative="source"),
+    replace(FAST, residual=True),
+]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = save_tiny_stable_diffusion(tmp_path_factory.mktemp("tiny"))
+    return LatentDiffusion.load(str(folder))
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return ImageTextEncoder.load(str(save_tiny_clip(tmp_path_factory.mktemp("clip"))))
+
+
+@pytest.fixture(scope="module")
+def images():
+    return list(np.random.default_rng(0).random((3, 64, 64), dtype=np.float32))
+
+
+def autoencoded(model, image):
+    return model.decode(model.encode(torch.from_numpy(image)[None, None]))[0, 0].numpy()
+
+
+def assert_images_equal(got, expected, tolerance=1e-4):
+    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("recipe", ALL, ids=lambda recipe: f"{recipe.name}-{recipe.negative}")
+def test_a_batch_is_its_single_edits(model, encoder, images, recipe):
+    together = edit(model, encoder, images, SOURCES, TARGETS, recipe, batch_size=3)
+    alone = edit(model, encoder, images, SOURCES, TARGETS, recipe, batch_size=1)
+    for one, many, image in zip(alone, together, images, strict=True):
+        assert_images_equal(many.image, one.image)
+        assert_images_equal(many.reconstruction, one.reconstruction)
+        assert many.s_clip == pytest.approx(one.s_clip, abs=1e-2)
+        assert many.nfe == one.nfe
+        assert many.factual is image
+
+
+@pytest.mark.parametrize("recipe", ALL, ids=lambda recipe: f"{recipe.name}-{recipe.negative}")
+def test_images_stay_images(model, encoder, images, recipe):
+    for result in edit(model, encoder, images, SOURCES, TARGETS, recipe):
+        for image in (result.image, result.reconstruction):
+            assert image.shape == (64, 64) and image.dtype == np.float32
+            assert image.min() >= 0 and image.max() <= 1
+        np.testing.assert_array_equal(result.difference, result.image - result.factual)
+        assert result.seconds > 0
+
+
+@pytest.mark.parametrize("recipe", [PAPER, SHARED, STEERED], ids=lambda recipe: recipe.name)
+def test_the_source_prompt_as_target_changes_nothing(model, encoder, images, recipe):
+    for result in edit(model, encoder, images, SOURCES, SOURCES, recipe):
+        assert_images_equal(result.image, result.reconstruction)
+        assert result.s_clip == 0.0 and not result.passed
+
+
+def test_the_source_prompt_as_target_with_the_residual_is_the_factual_image(model, encoder, images):
+    for recipe in (PAPER, SHARED):
+        recipe = replace(recipe, residual=True)
+        for result in edit(model, encoder, images, SOURCES, SOURCES, recipe):
+            assert_images_equal(result.image, result.factual)
+
+
+@pytest.mark.parametrize("recipe", [FAST, SHARED, STEERED], ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("steps", [2, 5])
+def test_direct_inversions_source_branch_is_the_autoencoded_image(
+    model, encoder, images, recipe, steps
+):
+    recipe = replace(recipe, steps=steps)
+    for result in edit(model, encoder, images, SOURCES, TARGETS, recipe):
+        assert_images_equal(result.reconstruction, autoencoded(model, result.factual))
+
+
+@pytest.mark.parametrize("recipe", ALL, ids=lambda recipe: f"{recipe.name}-{recipe.negative}")
+def test_another_target_changes_something(model, encoder, images, recipe):
+    for result in edit(model, encoder, images, SOURCES, TARGETS, recipe):
+        reference = result.factual if recipe.residual else result.reconstruction
+        assert np.abs(result.image - reference).max() > 1e-3
+
+
+def test_attention_control_matters(model, encoder, images):
+    free = edit(model, encoder, images, SOURCES, TARGETS, replace(FAST, attention="none"))
+    held = edit(model, encoder, images, SOURCES, TARGETS, replace(FAST, cross_replace=1.0))
+    for a, b in zip(free, held, strict=True):
+        assert np.abs(a.image - b.image).max() > 1e-4
+
+
+def test_the_residual_is_factual_plus_edited_minus_reconstruction(model, encoder, images):
+    plain = edit(model, encoder, images, SOURCES, TARGETS, FAST)
+    composed = edit(model, encoder, images, SOURCES, TARGETS, replace(FAST, residual=True))
+    for a, b in zip(plain, composed, strict=True):
+        assert_images_equal(b.image, a.composed())
+
+
+def test_evaluations_are_counted_where_they_are_made(model, encoder, images, monkeypatch):
+    rows = []
+    true = type(model).predict_noise
+
+    def counted(self, latents, timestep, embeddings):
+        rows.append(len(latents))
+        return true(self, latents, timestep, embeddings)
+
+    monkeypatch.setattr(type(model), "predict_noise", counted)
+    for recipe in [*ALL, *CONTROLS.values(), replace(PAPER, guidance_scale=1.0)]:
+        rows.clear()
+        results = edit(model, encoder, images, SOURCES, TARGETS, recipe)
+        assert {result.nfe for result in results} == {sum(rows) // 3}
+    assert results[0].nfe == 3 * 4
+
+
+def test_control_recipes_edit_nothing(model, encoder, images):
+    for result in edit(model, encoder, images, SOURCES, TARGETS, CONTROLS["identity"]):
+        np.testing.assert_array_equal(result.image, result.factual)
+        assert result.nfe == 0 and result.s_clip == 0.0
+    for result in edit(model, encoder, images, SOURCES, TARGETS, CONTROLS["autoencoder"]):
+        assert_images_equal(result.image, autoencoded(model, result.factual))
+
+
+def test_the_threshold_decides_what_passes(model, encoder, images):
+    for threshold in (-1.0, 1.0):
+        recipe = replace(FAST, s_clip_threshold=threshold)
+        results = edit(model, encoder, images, SOURCES, TARGETS, recipe)
+        assert [r.passed for r in results] == [r.s_clip >= threshold for r in results]
+        assert {r.passed for r in results} == {threshold < 0}
+
+
+def test_processors_come_back_when_an_edit_fails(model, encoder, images, monkeypatch):
+    before = model.unet.attn_processors
+    true = type(model).predict_noise
+
+    def failing(self, latents, timestep, embeddings):
+        if self.unet.attn_processors[next(iter(before))] is not next(iter(before.values())):
+            raise RuntimeError("out of memory")
+        return true(self, latents, timestep, embeddings)
+
+    monkeypatch.setattr(type(model), "predict_noise", failing)
+    with pytest.raises(RuntimeError):
+        edit(model, encoder, images, SOURCES, TARGETS, FAST)
+    assert all(model.unet.attn_processors[name] is before[name] for name in before)
+
+
+def test_wrong_requests_are_refused(model, encoder, images):
+    with pytest.raises(UsageError, match="2 source"):
+        edit(model, encoder, images, SOURCES[:2], TARGETS, FAST)
+    with pytest.raises(UsageError, match="subject 1: got an empty prompt"):
+        edit(model, encoder, images, SOURCES, [TARGETS[0], "  ", TARGETS[2]], FAST)
+    with pytest.raises(UsageError, match="sizes"):
+        edit(model, encoder, [*images[:2], images[2][:32]], SOURCES, TARGETS, FAST)
+    with pytest.raises(UsageError, match="batch size"):
+        edit(model, encoder, images, SOURCES, TARGETS, FAST, batch_size=0)
+    long = "chest xray " * 50
+    with pytest.raises(UsageError):
+        edit(model, encoder, images[:1], [SOURCES[0]], [long], FAST)
+    assert len(edit(model, encoder, images[:1], [SOURCES[0]], [long], FAST, truncate=True)) == 1
+    assert edit(model, encoder, [], [], [], FAST) == []
+
+
+def test_recipes_are_found_by_name_and_checked():
+    assert find_recipe("paper") is RECIPES["paper"]
+    with pytest.raises(UsageError, match="'paper'"):
+        find_recipe("papper")
+    with pytest.raises(UsageError, match="inversion"):
+        Recipe("x", "null", 5, 1.0, "none", 0, 0)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="share"):
+        replace(FAST, cross_replace=1.5)
+    with pytest.raises(UsageError, match="steps"):
+        replace(FAST, steps=0)
+
+
+def test_the_papers_recipe_is_the_papers():
+    recipe = RECIPES["paper"]
+    assert (recipe.inversion, recipe.attention, recipe.residual) == ("ddim", "none", False)
+    assert (recipe.steps, recipe.s_clip_threshold) == (50, 0.1)
+
+
+VECTORS = st.lists(st.tuples(*[st.floats(-3, 3, width=32)] * 4), min_size=1, max_size=5).map(
+    lambda rows: torch.tensor(rows)
+)
+
+
+@given(delta_x=VECTORS, delta_t=VECTORS)
+def test_s_clip_is_the_cosine_of_equation_1(delta_x, delta_t):
+    n = min(len(delta_x), len(delta_t))
+    delta_x, delta_t = delta_x[:n].double(), delta_t[:n].double()
+    before = torch.ones(n, 4).double()
+    got = s_clip(before, before + delta_x, before, before + delta_t)
+    for row in range(n):
+        x, t = delta_x[row].numpy(), delta_t[row].numpy()
+        lengths = np.linalg.norm(x), np.linalg.norm(t)
+        if min(lengths) < 1e-4:
+            continue
+        assert got[row] == pytest.approx(x @ t / (lengths[0] * lengths[1]), abs=1e-5)
+
+
+def test_s_clip_of_no_change_is_zero_and_of_the_opposite_is_minus_one():
+    a, b = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0))
+    assert s_clip(a, a, a, b).tolist() == [0, 0, 0]
+    assert s_clip(a, b, a, a * (1 + 1e-8)).tolist() == [0, 0, 0]
+    torch.testing.assert_close(s_clip(a, b, b, a), torch.full((3,), -1.0).double())

@@ -1,0 +1,160 @@
+"""DDIM steps against diffusers' own schedulers; inversions against what they must return."""
+
+import pytest
+import torch
+from diffusers import DDIMInverseScheduler, DDIMScheduler, StableDiffusionPipeline
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_stable_diffusion import save_tiny_stable_diffusion
+
+from prismlib.editing.inversion import (
+    Schedule,
+    ddim_invert,
+    ddim_sample,
+    ddim_step,
+    direct_offsets,
+)
+from prismlib.errors import UsageError
+from prismlib.models.pipeline import LatentDiffusion
+
+SETTINGS = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+PROMPTS = ["chest xray of the patient with lots of medical devices", "severe cardiomegaly"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_tiny_stable_diffusion(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return LatentDiffusion.load(str(folder))
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+def random_pair(seed):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(2, 2, 4, 3, 3, generator=generator)
+
+
+@given(steps=st.integers(1, 999), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_step_down_is_the_schedulers_step(steps, data):
+    scheduler = DDIMScheduler(**SETTINGS)
+    schedule = Schedule.of(scheduler, steps)
+    scheduler.set_timesteps(steps)
+    assert schedule.timesteps == tuple(reversed(scheduler.timesteps.tolist()))
+    level = data.draw(st.integers(1, steps))
+    latents, noise = random_pair(steps)
+    timestep = schedule.timesteps[level - 1]
+    expected = scheduler.step(noise, timestep, latents).prev_sample
+    got = ddim_step(latents, noise, schedule.alphas[level], schedule.alphas[level - 1])
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+
+
+@given(steps=st.integers(1, 999), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_step_up_is_the_inverse_schedulers_step(steps, data):
+    scheduler = DDIMInverseScheduler(**SETTINGS)
+    scheduler.set_timesteps(steps)
+    schedule = Schedule.of(DDIMScheduler(**SETTINGS), steps)
+    level = data.draw(st.integers(1, steps))
+    latents, noise = random_pair(steps)
+    timestep = schedule.timesteps[level - 1]
+    expected = scheduler.step(noise, timestep, latents).prev_sample
+    got = ddim_step(latents, noise, schedule.alphas[level - 1], schedule.alphas[level])
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+
+
+@given(alpha=st.floats(0.005, 0.9999), alpha_to=st.floats(0.005, 0.9999), seed=st.integers(0, 99))
+def test_a_step_up_and_down_with_one_noise_cancels(alpha, alpha_to, seed):
+    latents, noise = random_pair(seed).double()
+    a, b = torch.tensor(alpha).double(), torch.tensor(alpha_to).double()
+    there = ddim_step(latents, noise, a, b)
+    torch.testing.assert_close(ddim_step(there, noise, b, a), latents)
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1000, 5000])
+def test_steps_that_the_schedule_has_no_room_for_are_refused(steps):
+    with pytest.raises(UsageError, match=str(steps)):
+        Schedule.of(DDIMScheduler(**SETTINGS), steps)
+
+
+def test_inverting_leaves_the_models_scheduler_alone(model, images):
+    before = model.scheduler.timesteps.clone()
+    ddim_invert(model, model.encode(images), model.embed(PROMPTS), steps=3)
+    assert torch.equal(model.scheduler.timesteps, before)
+
+
+def test_inversion_is_the_loop_with_diffusers_inverse_scheduler(model, images):
+    latents, embeddings = model.encode(images), model.embed(PROMPTS)
+    inversion = ddim_invert(model, latents, embeddings, steps=7)
+    scheduler = DDIMInverseScheduler.from_config(model.scheduler.config)
+    scheduler.set_timesteps(7)
+    assert inversion.trajectory.shape == (8, *latents.shape)
+    for index, timestep in enumerate(scheduler.timesteps):
+        with torch.no_grad():
+            noise = model.unet(latents, timestep, embeddings).sample
+        latents = scheduler.step(noise, timestep, latents).prev_sample
+        torch.testing.assert_close(inversion.trajectory[index + 1], latents, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 4.0])
+def test_sampling_is_what_plain_stable_diffusion_samples(folder, model, images, guidance_scale):
+    inversion = ddim_invert(model, model.encode(images), model.embed(PROMPTS), steps=5)
+    pipeline = StableDiffusionPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    expected = pipeline(
+        PROMPTS,
+        height=64,
+        width=64,
+        num_inference_steps=5,
+        guidance_scale=guidance_scale,
+        latents=inversion.noisy,
+        output_type="latent",
+    ).images
+    got = ddim_sample(model, inversion, model.embed(PROMPTS), guidance_scale)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [2, 4, 13])
+@pytest.mark.parametrize("guidance_scale", [1.0, 7.5])
+def test_direct_inversion_returns_the_encoded_image(model, images, steps, guidance_scale):
+    latents, embeddings = model.encode(images), model.embed(PROMPTS)
+    inversion = ddim_invert(model, latents, embeddings, steps)
+    offsets = direct_offsets(model, inversion, embeddings, guidance_scale)
+    exact = ddim_sample(model, inversion, embeddings, guidance_scale, offsets)
+    torch.testing.assert_close(exact, latents, rtol=0, atol=1e-3)
+    torch.testing.assert_close(model.decode(exact), model.decode(latents), rtol=0, atol=1e-3)
+    drifted = ddim_sample(model, inversion, embeddings, guidance_scale)
+    assert (drifted - latents).abs().max() > 5e-3
+
+
+def test_offsets_belong_to_their_prompt(model, images):
+    latents = model.encode(images)
+    source, other = model.embed(PROMPTS), model.embed(PROMPTS[::-1])
+    inversion = ddim_invert(model, latents, source, steps=4)
+    offsets = direct_offsets(model, inversion, source)
+    elsewhere = ddim_sample(model, inversion, other, offsets=offsets)
+    assert (elsewhere - latents).abs().max() > 1e-3
+
+
+def test_inversion_does_not_depend_on_the_batch(model, images):
+    latents, embeddings = model.encode(images), model.embed(PROMPTS)
+    together = ddim_invert(model, latents, embeddings, steps=5)
+    for row in range(2):
+        alone = ddim_invert(model, latents[[row]], embeddings[[row]], steps=5)
+        torch.testing.assert_close(
+            together.trajectory[:, [row]], alone.trajectory, rtol=1e-4, atol=1e-5
+        )
