@@ -23,7 +23,24 @@ def read_picture(path: Path, kind: str) -> Pixels:
     Orientation tags are obeyed. Eight-bit values are divided by 255 and left as they are;
     sixteen-bit values come without a window and go through `pixels.stretched`.
     """
-    image = _opened(path, kind)
+    with _opened(path, kind) as image:
+        _check_header(path, image)
+        deep_colour = kind == "png" and image.mode == "RGB" and _png_bits(path) == 16
+        upright = _decoded(path, kind, image)
+    if deep_colour:
+        return _deep_colour(path, upright)
+    if upright.mode.startswith("I"):
+        values, note = stretched(np.asarray(upright, dtype=np.float32) / 65535)
+        return Pixels(values, 16, "L", _present(note))
+    if upright.mode == "L":
+        return Pixels(_fractions(upright), 8, "L")
+    channels, alpha_note = _on_black(upright)
+    values, colour_note = grey(path, channels)
+    return Pixels(values, 8, upright.mode, _present(alpha_note, colour_note))
+
+
+def _check_header(path: Path, image: Image.Image) -> None:
+    """Refuse what the header alone shows to be no radiograph or not to be read in full depth."""
     check_shape(path, image.height, image.width)
     if image.mode == "1":
         raise UsageError(
@@ -32,18 +49,11 @@ def read_picture(path: Path, kind: str) -> Pixels:
         )
     if getattr(image, "is_animated", False):
         raise UsageError(f"{path}: got an animation, expected one image; export one frame")
-    deep_colour = kind == "png" and image.mode != "I;16" and _png_bits(path) == 16
-    upright = _decoded(path, kind, image)
-    if deep_colour:
-        return _deep_colour(path)
-    if image.mode.startswith("I"):
-        values, note = stretched(np.asarray(upright, dtype=np.float32) / 65535)
-        return Pixels(values, 16, "L", _present(note))
-    if image.mode == "L":
-        return Pixels(np.asarray(upright, dtype=np.float32) / 255, 8, "L")
-    channels, alpha_note = _on_black(upright)
-    values, colour_note = grey(path, channels)
-    return Pixels(values, 8, image.mode, _present(alpha_note, colour_note))
+    if image.mode in ("LA", "RGBA") and _png_bits(path) == 16:
+        raise UsageError(
+            f"{path}: got a 16-bit PNG with transparency, expected one without; save it without "
+            "its alpha channel"
+        )
 
 
 def _present(*notes: str | None) -> tuple[str, ...]:
@@ -93,22 +103,16 @@ def _fractions(image: Image.Image) -> np.ndarray:
     return np.asarray(image, dtype=np.float32) / 255
 
 
-def _deep_colour(path: Path) -> Pixels:
-    """A PNG of sixteen bits with colour or alpha, of which Pillow keeps eight."""
-    import torch
-    from torchvision.io import ImageReadMode, decode_png
+def _deep_colour(path: Path, upright: Image.Image) -> Pixels:
+    """A PNG of sixteen bits in colour: Pillow keeps the high bytes, so the low ones are fetched.
 
-    data = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
-    try:
-        stored: Any = decode_png(data, mode=ImageReadMode.UNCHANGED)
-    except RuntimeError as error:
-        raise _damaged(path, "png", error) from error
-    layers = np.moveaxis(stored.numpy(), 0, 2).astype(np.float32) / 65535
-    alpha_note = None
-    if layers.shape[2] in (2, 4):
-        alpha = layers[..., -1:]
-        alpha_note = "transparent parts were laid on black" if alpha.min() < 1 else None
-        layers = layers[..., :-1] * alpha
-    values, colour_note = grey(path, np.broadcast_to(layers, (*layers.shape[:2], 3)))
+    PNG is big-endian; unpacked as little-endian, the byte that Pillow keeps is the low one.
+    """
+    with _opened(path, "png") as opened:
+        swapped: Any = opened
+        swapped.tile = [tile._replace(args=tile.args[:-1] + "L") for tile in swapped.tile]
+        low = _fractions(_decoded(path, "png", swapped))
+    high = _fractions(upright)
+    values, colour_note = grey(path, (high * 256 + low) / 257)
     shown, window_note = stretched(values)
-    return Pixels(shown, 16, "RGB;16", _present(alpha_note, colour_note, window_note))
+    return Pixels(shown, 16, "RGB", _present(colour_note, window_note))
