@@ -51,6 +51,11 @@ def bundled_labels() -> pd.DataFrame:
     return read_labels(bundled_path())
 
 
+def labels_path(root: Path | str | None) -> Path:
+    """The label table of a user's CheXpert folder, or the bundled one where there is no folder."""
+    return find_folder(root) / "train.csv" if root else bundled_path()
+
+
 def find_folder(root: Path | str) -> Path:
     """The folder that holds `train.csv`: `root` itself or its one CheXpert-v1.0 subfolder."""
     root = Path(root)
