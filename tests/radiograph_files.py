@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -54,10 +55,15 @@ def save_dicom(path: Path, stored: np.ndarray, *, bits: int = 12, **tags: object
 
 def save_black_png(path: Path, height: int, width: int) -> Path:
     """A grey PNG of any size, black; written row by row, it never stands in memory."""
-    row = b"\0" * (width + 1)
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return _save_png(path, header, _black_rows(height, width))
+
+
+@cache
+def _black_rows(height: int, width: int) -> bytes:
     packer = zlib.compressobj(1)
-    rows = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
-    return _save_png(path, struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0), rows)
+    row = b"\0" * (width + 1)
+    return b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
 
 
 def save_deep_colour(path: Path, stored: np.ndarray) -> Path:

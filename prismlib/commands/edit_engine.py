@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
-_SIMULATED_TRAINING = (
+_SIMULATED_MODEL = (
     f"{BUNDLED} was trained on SIMULATED radiographs: a real one lies outside what it knows, "
     "and its result is to be read as such"
+)
+_UNKNOWN_MODEL = (
+    "what the model was trained on is not known here: look it up before reading results"
 )
 _SIMULATED_JUDGES = (
     f"S_CLIP and the probabilities come from {BUNDLED}'s encoder and classifier, which were "
@@ -38,21 +41,26 @@ _REDUCED = "the model works at 512x512: finer detail of the input is not in the 
 class Engine:
     """A loaded model, the encoder and classifier that judge it, and the function that edits."""
 
-    name: str
     model: "LatentDiffusion"
     encoder: "ImageTextEncoder"
     classifier: "Classifier"
     edit: "Callable[..., list[Counterfactual]]"
 
     @property
-    def domain_note(self) -> str:
-        """What is to be known about the model's training data before a result is believed."""
-        return _SIMULATED_TRAINING if self.name == BUNDLED else _SIMULATED_JUDGES
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known of the weights' training data before a result is believed."""
+        model = _SIMULATED_MODEL if self.model.name == BUNDLED else _UNKNOWN_MODEL
+        judged = BUNDLED in (self.encoder.name, self.classifier.name)
+        return (model, _SIMULATED_JUDGES) if judged else (model,)
 
     def provenance(self) -> dict[str, Any]:
         """Which weights took part, by name and SHA-256, and on which device."""
-        parts = {"model": self.model, "encoder": self.encoder, "classifier": self.classifier}
-        described: dict[str, Any] = {
+        parts: dict[str, Any] = {
+            "model": self.model,
+            "encoder": self.encoder,
+            "classifier": self.classifier,
+        }
+        described = {
             role: {"name": part.name, "weights_sha256": part.weights_sha256}
             for role, part in parts.items()
         }
@@ -72,7 +80,7 @@ def check_model(name: str) -> None:
     if name == BUNDLED:
         return
     if Path(name).is_dir():
-        if (Path(name) / "model_index.json").is_file():
+        if any((Path(name) / inner / "model_index.json").is_file() for inner in ("", "pipeline")):
             return
         raise UsageError(
             f"{name}: got a folder without model_index.json, expected a diffusers folder for "
@@ -99,7 +107,11 @@ def check_images(requests: Sequence[Request]) -> None:
 
 
 def load_engine(name: str, device: str | None) -> Engine:
-    """Load the model, and prism-mini's encoder and classifier to judge its results."""
+    """Load the model and what judges its results.
+
+    The judges are those beside the model, in `clip/` and `classifier/` of its folder, or else
+    prism-mini's.
+    """
     from prismlib.editing.counterfactual import edit
     from prismlib.models.classifiers import Classifier
     from prismlib.models.clip import ImageTextEncoder
@@ -107,9 +119,13 @@ def load_engine(name: str, device: str | None) -> Engine:
 
     check_device(device)
     model = LatentDiffusion.load(name, device=device)
-    encoder = ImageTextEncoder.load(BUNDLED, device=device)
-    classifier = Classifier.load(BUNDLED, device=device)
-    return Engine(name, model, encoder, classifier, edit)
+    encoder = ImageTextEncoder.load(_judge(name, "clip"), device=device)
+    classifier = Classifier.load(_judge(name, "classifier"), device=device)
+    return Engine(model, encoder, classifier, edit)
+
+
+def _judge(name: str, part: str) -> str:
+    return name if (Path(name) / part).is_dir() else BUNDLED
 
 
 def check_device(device: str | None) -> None:
@@ -129,30 +145,39 @@ def check_device(device: str | None) -> None:
 
 def prepare(request: Request, engine: Engine, truncate: bool) -> Job:
     """Make sure that the tokenizer takes both prompts whole; with `truncate`, cut them by words."""
+    notes: tuple[str, ...] = ()
+    if truncate:
+        source, source_notes = _cut(request, "source", request.source, engine.model.tokenizer)
+        target, target_notes = _cut(request, "target", request.target, engine.model.tokenizer)
+        request = replace(request, source=source, target=target)
+        notes = (*source_notes, *target_notes)
     try:
-        if not truncate:
-            engine.model.embed([request.source, request.target])
-            return Job(request, ())
-        source, source_notes = _cut("source", request.source, engine.model.tokenizer)
-        target, target_notes = _cut("target", request.target, engine.model.tokenizer)
+        engine.model.embed([request.source, request.target])
     except UsageError as error:
-        raise request.error(str(error)) from error
-    return Job(replace(request, source=source, target=target), (*source_notes, *target_notes))
+        raise request.error(f"{error} with --truncate") from error
+    judge = engine.encoder.tokenizer
+    if any(_excess(judge, prompt.split()) > 0 for prompt in (request.source, request.target)):
+        notes += ("S_CLIP's encoder takes fewer words than the model and saw cut prompts",)
+    return Job(request, notes)
 
 
-def _cut(side: str, prompt: str, tokenizer: Any) -> tuple[str, tuple[str, ...]]:
+def _cut(request: Request, side: str, prompt: str, tokenizer: Any) -> tuple[str, tuple[str, ...]]:
     """As many words of `prompt` as the tokenizer takes, and a note if some had to go."""
     words = prompt.split()
     fitting = len(words)
-    while len(tokenizer(" ".join(words[:fitting])).input_ids) > tokenizer.model_max_length:
+    while _excess(tokenizer, words[:fitting]) > 0:
         fitting -= 1
     if fitting == len(words):
         return prompt, ()
     if fitting == 0:
-        raise UsageError(f"got a {side} prompt whose first word alone is too long; use words")
-    return " ".join(words[:fitting]), (
-        f"the {side} prompt was cut; left out: {' '.join(words[fitting:])}",
-    )
+        raise request.error(f"got a {side} prompt whose first word is too long; use shorter words")
+    left_out = " ".join(words[fitting:])
+    return " ".join(words[:fitting]), (f"the {side} prompt was cut; left out: {left_out}",)
+
+
+def _excess(tokenizer: Any, words: Sequence[str]) -> int:
+    """How many tokens the words take beyond the tokenizer's limit; negative if there is room."""
+    return len(tokenizer.backend_tokenizer.encode(" ".join(words)).ids) - tokenizer.model_max_length
 
 
 def carry_out(job: Job, engine: Engine) -> Result:
@@ -173,8 +198,7 @@ def carry_out(job: Job, engine: Engine) -> Result:
         for column, attribute in enumerate(engine.classifier.attributes)
     }
     reduced = (_REDUCED,) if max(radiograph.original_shape) > max(radiograph.image.shape) else ()
-    training = (_SIMULATED_TRAINING,) if engine.name == BUNDLED else ()
-    notes = (*training, _SIMULATED_JUDGES, *reduced, *job.notes)
+    notes = (*engine.notes, *reduced, *job.notes)
     return Result(request, radiograph, counterfactual, probabilities, notes)
 
 
