@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from prismlib import paths
 from prismlib.cohorts import audit
 from prismlib.cohorts.labels import ATTRIBUTES, LABELS, POLICIES, frontal
 from prismlib.cohorts.splits import paper_split
 from prismlib.commands import audit as command
 from prismlib.errors import UsageError
+from prismlib.report.claims import write_claims
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +149,27 @@ def test_wrong_use_is_one_line_and_prints_nothing(words, message, capsys):
     with pytest.raises(UsageError, match=message) as caught:
         prism_audit(*words)
     assert "\n" not in str(caught.value) and not capsys.readouterr().out
+
+
+def test_every_claim_about_the_label_table_finds_its_cell(
+    real_labels, table_1, majorities, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PRISM_OUTPUT", str(tmp_path))
+    folder = paths.figures("quick")
+    folder.mkdir(parents=True)
+    rows = frontal(real_labels)
+    tables = {
+        "table_1": table_1,
+        "table_audit_leakage": audit.leakage_table(real_labels),
+        "table_audit_majority": audit.against_printed(majorities),
+        "table_audit_cooccurrence": audit.cooccurrence_table(rows, "u-ones", ATTRIBUTES),
+    }
+    for name, frame in tables.items():
+        frame.to_csv(folder / f"{name}.csv", index=False)
+    made = pd.read_csv(write_claims("quick"))
+    made = made[made["domain"] == "label_table"].set_index("claim_id")["verdict"]
+    contradicted = set(made.index[made == "contradicted"])
+    assert contradicted == {
+        "table_1_train_cardiomegaly", "audit_test_is_held_out", "audit_gain_cardiomegaly_u_zeros"
+    }  # fmt: skip
+    assert (made == "exact").sum() == 11 and "not_testable_here" not in set(made)
