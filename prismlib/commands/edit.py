@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     engine = edit_engine.load_engine(args.model, args.device)
     jobs = [edit_engine.prepare(request, engine, args.truncate) for request in requests]
     provenance = {**engine.provenance(), "seed": args.seed, "versions": edit_results.versions()}
-    print(". ".join((edit_results.DISCLAIMER, *engine.notes)), flush=True)
+    print(f"{edit_results.DISCLAIMER}: {'; '.join(engine.notes)}", flush=True)
     for job, files in zip(jobs, outputs, strict=True):
         result = edit_engine.carry_out(job, engine)
         edit_results.write(result, files, provenance)

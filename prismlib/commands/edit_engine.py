@@ -1,7 +1,8 @@
 """What makes and judges the counterfactuals of `prism edit`: loaded once, asked per request."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,10 +119,29 @@ def load_engine(name: str, device: str | None) -> Engine:
     from prismlib.models.pipeline import LatentDiffusion
 
     check_device(device)
-    model = LatentDiffusion.load(name, device=device)
-    encoder = ImageTextEncoder.load(_judge(name, "clip"), device=device)
-    classifier = Classifier.load(_judge(name, "classifier"), device=device)
+    with _without_chatter():
+        model = LatentDiffusion.load(name, device=device)
+        encoder = ImageTextEncoder.load(_judge(name, "clip"), device=device)
+        classifier = Classifier.load(_judge(name, "classifier"), device=device)
     return Engine(model, encoder, classifier, edit)
+
+
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Keep the libraries' loading bars, and what they say before they raise, off the terminal."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    verbosity = diffusers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    diffusers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        diffusers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
 
 
 def _judge(name: str, part: str) -> str:
