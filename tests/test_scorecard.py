@@ -90,6 +90,13 @@ def test_a_table_has_the_contracts_columns_first(task):
     assert table.loc[0, "passed"] == 0.5
 
 
+def test_a_part_of_a_task_is_scored_on_its_own(task):
+    images = [flat(0.1), flat(0.1)]
+    part = score(task.only([False, True]), "darken", images[1:], MeanJudge(), "mean")
+    assert (part.n, part.n_flippable) == (1, 0)
+    assert part.l1 == pytest.approx(0.3) and np.isnan(part.flip_rate)
+
+
 def test_a_missing_image_is_an_error(task):
     with pytest.raises(UsageError, match="1 images for 2"):
         score(task, "x", task.factual[:1], MeanJudge(), "m")

@@ -1,7 +1,8 @@
 """One row of a table of counterfactuals: what a method kept and changed, and how sure that is."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,6 +39,16 @@ class Task:
     autoencoded: Sequence[Image]
     truths: "Sequence[Truth | None]"
     patients: Sequence[str]
+
+    def only(self, keep: Sequence[bool]) -> "Task":
+        """The same task for some of its subjects."""
+        return replace(
+            self,
+            factual=list(compress(self.factual, keep)),
+            autoencoded=list(compress(self.autoencoded, keep)),
+            truths=list(compress(self.truths, keep)),
+            patients=list(compress(self.patients, keep)),
+        )
 
 
 @dataclass(frozen=True)
