@@ -78,12 +78,12 @@ def patient_overlap(
 
     `level` is `Patient` or `Study`; a study is one patient's one visit.
     """
-    groups = table.loc[split.index, "Patient"].astype(str)
-    if level == "Study":
-        groups = groups + "/" + table.loc[split.index, "Study"].astype(str)
-    ours, theirs = groups[split == of], set(groups[split == other])
-    own = set(ours)
-    return Overlap(len(ours), int(ours.isin(theirs).sum()), len(own), len(own & theirs))
+    keys = ["Patient", "Study"] if level == "Study" else [level]
+    groups = table.loc[split.index, keys].groupby(keys, sort=False, dropna=False).ngroup()
+    ours, theirs = groups[split == of], groups[split == other]
+    own = pd.Series(ours.unique())
+    shared_images, shared_groups = int(ours.isin(theirs).sum()), int(own.isin(theirs).sum())
+    return Overlap(len(ours), shared_images, len(own), shared_groups)
 
 
 def _cut(units: pd.Index, seed: int, what: str) -> pd.Series:
