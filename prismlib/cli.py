@@ -64,7 +64,10 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
 
 def _run(argv: list[str]) -> int:
     command = next((word for word in argv if not word.startswith("-")), None)
-    command = command if command in COMMANDS else None
+    if command is not None and command not in COMMANDS:
+        from prismlib.config import nearest
+
+        raise UsageError(f"no command {command!r}: {nearest(command, COMMANDS)}")
     try:
         args = build_parser(command).parse_args(argv)
     except SystemExit as done:  # --help and --version have printed what was asked for
