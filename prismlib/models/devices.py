@@ -31,4 +31,5 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
-    return all([mallopt(parameter, value) == 1 for parameter, value in _MALLOPT])
+    accepted = [mallopt(parameter, value) for parameter, value in _MALLOPT]
+    return accepted == [1, 1, 1]
