@@ -15,7 +15,7 @@ NOTEBOOKS = sorted(paths.notebooks().glob("*.ipynb"))
 MOST_LINES = 15  # of a code cell
 MOST_FUNCTION_LINES = 8
 MOST_OUTPUT = 20_000  # characters stored in one notebook
-HEADER = ("question", "paper", "reads", "writes", "minutes")
+HEADER = ("question", "paper", "reads", "writes", "minute")
 ABSOLUTE = re.compile(r"""["'](/(home|root|work|tmp|mnt|Users|data)\b|~/|[A-Za-z]:\\)""")
 INSTALL = re.compile(r"^\s*[%!]?\s*(pip|conda|mamba|uv)\s+\w*\s*install|[%!]\s*pip", re.MULTILINE)
 

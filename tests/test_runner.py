@@ -343,9 +343,20 @@ def test_outputs_and_identifiers_do_not_change_the_key(folder, monkeypatch):
             cell.execution_count = number
     nbformat.write(notebook, path)
     assert plan.plan(profile, folder) == [before]
-    monkeypatch.setenv("PRISM_JUDGE", "another")
+    judge = folder / "judge"
+    judge.mkdir()
+    monkeypatch.setenv("PRISM_JUDGE", str(judge))
     (after,) = plan.plan(load_profile("quick"), folder)
-    assert after.key != before.key
+    (judge / "model.safetensors").write_text("trained")
+    (trained,) = plan.plan(load_profile("quick"), folder)
+    assert len({before.key, after.key, trained.key}) == 3
+
+
+def test_an_output_that_cannot_be_written_is_one_line(folder, output):
+    write(folder, "01_a")
+    output.write_text("a file where a folder is to be")
+    with pytest.raises(PrismError, match=r"Not a directory|File exists"):
+        run(folder)
 
 
 def test_a_sidecar_names_the_notebook_and_profile(folder, output):

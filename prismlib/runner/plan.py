@@ -116,14 +116,22 @@ def _check_parameters(
         check_type(value, defaults[key], f"{stem}: {key}")
 
 
-def _environment_key(profile: Profile) -> list[str | None]:
+def _environment_key(profile: Profile) -> list[Any]:
     weights = paths.manifests() / "weights.yaml"
     return [
-        *(profile.cohort, profile.model, profile.clip, profile.judge),
+        profile.cohort,
+        *([name, _stamp(Path(name))] for name in (profile.model, profile.clip, profile.judge)),
         os.environ.get("PRISM_CHEXPERT_ROOT"),
         provenance.source_hash(),
         paths.sha256(weights) if weights.is_file() else None,
     ]
+
+
+def _stamp(folder: Path) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of the files of a user's own weights, which may be large to hash."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else []
+    stats = [(file.relative_to(folder).as_posix(), file.stat()) for file in files]
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
 
 
 def _source(path: Path) -> list[tuple[str, str]]:

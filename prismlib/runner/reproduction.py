@@ -41,20 +41,20 @@ def reproduce(
     """
     profile = load_profile(request.profile)
     steps = plan(profile, notebooks or paths.notebooks(), request.only, request.settings)
-    with record.alone(profile.name):
-        before = {} if request.fresh else record.load_finished(profile.name)
-        run = replace(record.begin(profile), notebooks=before)
-        known = {stem: finished.seconds for stem, finished in before.items()}
-        pace = Pace([step.stem for step in steps], known, screen or sys.stderr)
-        try:
+    try:
+        with record.alone(profile.name):
+            before = {} if request.fresh else record.load_finished(profile.name)
+            run = replace(record.begin(profile), notebooks=before)
+            known = {stem: finished.seconds for stem, finished in before.items()}
+            pace = Pace([step.stem for step in steps], known, screen or sys.stderr)
             _run_all(run, steps, pace)
             write_claims(profile.name)
             return write_site(profile.name, profile.description)
-        except OSError as error:
-            raise PrismError(
-                f"{error.strerror or error} ({error.filename or 'no file named'}); make room or "
-                "mend it, then run the same command: finished notebooks are kept"
-            ) from error
+    except OSError as error:
+        raise PrismError(
+            f"{error.strerror or error} ({error.filename or 'no file named'}); make room or "
+            "mend it, then run the same command: finished notebooks are kept"
+        ) from error
 
 
 def _run_all(run: record.Run, steps: list[Step], pace: Pace) -> None:
