@@ -19,7 +19,7 @@ def prism(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
         text=True,
         cwd=paths.root(),
         env={**os.environ, **environment},
-        timeout=120,
+        timeout=300,
     )
 
 

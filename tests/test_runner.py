@@ -15,6 +15,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from prismlib import paths
 from prismlib.errors import PrismError, UsageError
+from prismlib.report import provenance
 from prismlib.report.artefacts import Artefact
 from prismlib.runner import kernel, plan, record
 from prismlib.runner.pace import Pace, span
@@ -33,6 +34,8 @@ COMMAND = """
 import sys
 from pathlib import Path
 from prismlib import cli, paths
+from prismlib.report import provenance
+provenance.source_hash = lambda: "frozen"
 folder = Path(sys.argv.pop(1))
 paths.notebooks = lambda: folder
 sys.exit(cli.main())
@@ -41,6 +44,8 @@ sys.exit(cli.main())
 
 @pytest.fixture(autouse=True)
 def output(tmp_path, monkeypatch):
+    # The source may be edited while tests run; that it counts is tested with the artefacts.
+    monkeypatch.setattr(provenance, "source_hash", lambda: "frozen")
     monkeypatch.setenv("PRISM_OUTPUT", str(tmp_path / "out"))
     return tmp_path / "out"
 
@@ -83,7 +88,7 @@ def command(folder: Path, *arguments: str, **options) -> subprocess.Popen:
     )
 
 
-def wait_for(condition, seconds: float = 60) -> None:
+def wait_for(condition, seconds: float = 180) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -219,7 +224,7 @@ def test_a_killed_runner_goes_on_with_the_notebook_it_was_in(folder, output, tmp
     runs = output / "runs" / "quick"
     assert not (runs / "02_b.ipynb").exists()
     assert list(record.load_finished("quick")) == ["01_a"]
-    wait_for(lambda: not alive(int(pid.read_text())), 20)  # the kernel does not outlive it
+    wait_for(lambda: not alive(int(pid.read_text())))  # the kernel does not outlive it
 
     flag.touch()
     said = run(folder)
@@ -246,13 +251,13 @@ def test_two_at_once_do_not_clash_and_ctrl_c_is_one_line(folder, output, tmp_pat
     first = command(folder, "reproduce")
     wait_for(began.exists)
     second = command(folder, "reproduce")
-    _, complaint = second.communicate(timeout=60)
+    _, complaint = second.communicate(timeout=180)
     assert second.returncode == 1
     assert complaint.startswith("prism: profile quick is already being run by process")
     assert str(first.pid) in complaint and complaint.count("\n") == 1
 
     first.send_signal(signal.SIGINT)
-    _, said = first.communicate(timeout=30)
+    _, said = first.communicate(timeout=180)
     assert first.returncode == 130
     assert said.splitlines()[-1] == "prism: interrupted"
     assert "Traceback" not in said

@@ -17,6 +17,7 @@ from prismlib.errors import PrismError
 from prismlib.runner.plan import Step
 
 KERNEL = "python3"
+PATIENCE = 600  # seconds for a kernel on a busy machine to start, or to deliver its last output
 
 CellCallback = Callable[[int], None]
 
@@ -87,7 +88,8 @@ def _run(step: Step, output: Path, on_cell: CellCallback, log: TextIO) -> str | 
             language="python",
             cwd=str(step.path.parent),
             progress_bar=False,
-            start_timeout=300,
+            start_timeout=PATIENCE,
+            iopub_timeout=PATIENCE,
             kernel_manager_class=_manager(log),
             on_cell_execute=started,
         )
