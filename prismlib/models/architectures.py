@@ -1,0 +1,142 @@
+"""The sizes of prism-mini: a Stable Diffusion small enough to come with the code.
+
+Together the parts hold 5.7 M numbers, 11.5 MB in float16. Widths were chosen on two CPU cores:
+cross-attention at 16x16 and coarser only, since at 32x32 it triples the price of a step.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from transformers import CLIPConfig, CLIPModel
+
+from prismlib.cohorts.labels import ATTRIBUTES
+
+Config = Mapping[str, Any]
+
+MAX_TOKENS = 77
+
+# 512x512 pixels become 32x32 latents of 8 channels; 0.94 M numbers.
+AUTOENCODER: Config = MappingProxyType(
+    {
+        "in_channels": 3,
+        "out_channels": 3,
+        "down_block_types": ("DownEncoderBlock2D",) * 5,
+        "up_block_types": ("UpDecoderBlock2D",) * 5,
+        "block_out_channels": (16, 32, 32, 48, 64),
+        "layers_per_block": 1,
+        "latent_channels": 8,
+        "norm_num_groups": 8,
+        "sample_size": 512,
+        "scaling_factor": 1.0,  # measured after training
+        "force_upcast": False,
+    }
+)
+
+# diffusers reads `attention_head_dim` of this class as the number of heads; 2.7 M numbers.
+UNET: Config = MappingProxyType(
+    {
+        "sample_size": 32,
+        "in_channels": 8,
+        "out_channels": 8,
+        "down_block_types": (
+            "DownBlock2D",
+            "CrossAttnDownBlock2D",
+            "CrossAttnDownBlock2D",
+            "DownBlock2D",
+        ),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "block_out_channels": (48, 64, 64, 80),
+        "layers_per_block": 1,
+        "cross_attention_dim": 128,
+        "attention_head_dim": 4,
+        "norm_num_groups": 16,
+    }
+)
+
+# 1.3 M numbers, of which 0.5 M are the text tower that the pipeline holds a copy of.
+CLIP: Config = MappingProxyType(
+    {
+        "projection_dim": 128,
+        "text_config": {
+            "hidden_size": 128,
+            "intermediate_size": 512,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "max_position_embeddings": MAX_TOKENS,
+        },
+        "vision_config": {
+            "hidden_size": 128,
+            "intermediate_size": 512,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "image_size": 224,
+            "patch_size": 16,
+        },
+    }
+)
+
+# Section 3.1's noise, in the form in which Stable Diffusion v1.5's scheduler is set.
+SCHEDULER: Config = MappingProxyType(
+    {
+        "num_train_timesteps": 1000,
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "clip_sample": False,
+        "set_alpha_to_one": False,
+        "steps_offset": 1,
+        "prediction_type": "epsilon",
+    }
+)
+
+VOCABULARY = 800
+
+# A real EfficientNet of 0.36 M numbers with a grey input and a head per attribute.
+CLASSIFIER = "test_efficientnet"
+CLASSIFIER_SIZE = 256
+
+
+def autoencoder(config: Config = AUTOENCODER) -> AutoencoderKL:
+    """An untrained autoencoder."""
+    return AutoencoderKL(**config)
+
+
+def unet(config: Config = UNET) -> UNet2DConditionModel:
+    """An untrained U-Net."""
+    return UNet2DConditionModel(**config)
+
+
+def clip(vocabulary: int, start: int, end: int, config: Config = CLIP) -> CLIPModel:
+    """An untrained CLIP for a tokenizer with these ids of its first and last token."""
+    tokens = {
+        "vocab_size": vocabulary,
+        "bos_token_id": start,
+        "eos_token_id": end,
+        "pad_token_id": end,
+    }
+    settings = {**config, "text_config": {**config["text_config"], **tokens}}
+    return CLIPModel(CLIPConfig(**settings))
+
+
+def scheduler(config: Config = SCHEDULER) -> Any:
+    """The noise schedule of training, inversion and sampling."""
+    return DDIMScheduler(**config)
+
+
+def classifier(name: str = CLASSIFIER, size: int = CLASSIFIER_SIZE) -> Any:
+    """An untrained timm network with a grey input and one logit for each attribute."""
+    import timm
+
+    model: Any = timm.create_model(name, in_chans=1, num_classes=len(ATTRIBUTES))
+    model.pretrained_cfg = {
+        **model.pretrained_cfg,
+        "input_size": (1, size, size),
+        "mean": (0.5,),
+        "std": (0.25,),
+        "crop_pct": 1.0,
+        "tag": "",
+        "license": "mit",
+    }
+    return model

@@ -1,0 +1,99 @@
+"""CLIP: images and texts in one space, for S_CLIP (Equation 1)."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from prismlib.errors import PrismError, UsageError
+from prismlib.models import weights
+from prismlib.models.devices import best_device
+from prismlib.models.tokenizers import tokenize
+
+
+class ImageTextEncoder:
+    """A CLIP in evaluation mode; its embeddings are not normalised."""
+
+    def __init__(self, model: Any, tokenizer: Any, processor: Any, name: str, folder: Path) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.size = int(model.config.vision_config.image_size)
+        self.mean = float(sum(processor.image_mean) / len(processor.image_mean))
+        self.std = float(sum(processor.image_std) / len(processor.image_std))
+        self.name = name
+        self.folder = folder
+
+    @classmethod
+    def load(
+        cls,
+        name_or_path: str | Path = weights.BUNDLED,
+        device: str | torch.device | None = None,
+    ) -> "ImageTextEncoder":
+        """Load `prism-mini`'s encoder, a transformers folder, or a CLIP from the hub."""
+        from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
+
+        folder = weights.locate(name_or_path, "clip") or _downloaded(str(name_or_path))
+        try:
+            with weights.no_bars():
+                model: Any = CLIPModel.from_pretrained(folder, dtype=torch.float32)
+            tokenizer = CLIPTokenizer.from_pretrained(folder)
+            processor = CLIPImageProcessor.from_pretrained(folder)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise PrismError(f"{folder} cannot be loaded as a CLIP: {reason}") from error
+        return cls(model.to(best_device(device)), tokenizer, processor, str(name_or_path), folder)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies."""
+        return next(self.model.parameters()).device
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """One SHA-256 over all files of the loaded folder."""
+        return weights.fingerprint(self.folder)
+
+    @torch.no_grad()
+    def embed_images(self, images: Tensor, batch_size: int = 32) -> Tensor:
+        """Embeddings (B, D) of images (B, 1, H, W) in [0, 1]."""
+        return torch.cat([self._embed_images(part) for part in images.split(batch_size)])
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings (B, D) of texts; what goes past the tokenizer's limit is cut."""
+        ids = torch.tensor(tokenize(self.tokenizer, texts), device=self.device)
+        return _pooled(self.model.get_text_features(input_ids=ids))
+
+    def _embed_images(self, images: Tensor) -> Tensor:
+        pixels = resized(images.to(self.device, torch.float32), self.size)
+        pixels = ((pixels - self.mean) / self.std).expand(-1, 3, -1, -1)
+        return _pooled(self.model.get_image_features(pixel_values=pixels))
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """Images (B, C, H, W) at (B, C, size, size), with the fine detail averaged, not aliased."""
+    if images.shape[-2:] == (size, size):
+        return images
+    return interpolate(
+        images, size=(size, size), mode="bicubic", antialias=True, align_corners=False
+    ).clamp(0, 1)
+
+
+def _pooled(features: Any) -> Tensor:
+    """Projected features, which transformers gives bare or as the pooled output of a record."""
+    return features if isinstance(features, Tensor) else features.pooler_output
+
+
+def _downloaded(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        patterns = ["*.json", "*.txt", "model*.safetensors"]
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(f"no CLIP {name!r} here nor on the hub ({reason})") from error

@@ -1,0 +1,156 @@
+"""Training images: every subject is rendered or read once, then lies in a memory-mapped file."""
+
+import hashlib
+import json
+import multiprocessing
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from numpy.lib.format import open_memmap
+
+from prismlib import paths
+from prismlib.cohorts.cohort import Cohort
+from prismlib.errors import PrismError
+from prismlib.models.clip import resized
+
+Bytes = npt.NDArray[np.uint8]
+
+SIDE = 512
+BLOCK = 16  # subjects that one process does before it says so
+PROCESSES = 2
+_ALONE = 4 * BLOCK  # for fewer, starting processes takes longer than the work
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """Images as bytes (n, 512, 512), 255 for 1.0, beside their label table; `key` names them."""
+
+    images: Bytes
+    table: pd.DataFrame
+    key: str
+    folder: Path
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def at(self, size: int) -> Bytes:
+        """The same images at (n, size, size), made once and kept beside."""
+        if size == SIDE:
+            return self.images
+        path = self.folder / f"images_{size}.npy"
+        if not path.is_file():
+            with paths.written_whole(path) as temporary:
+                small = open_memmap(temporary, "w+", np.uint8, (len(self), size, size))
+                for start in range(0, len(self), 64):
+                    part = as_floats(self.images[start : start + 64])
+                    small[start : start + 64] = as_bytes(resized(part, size)[:, 0].numpy())
+                small.flush()
+        return np.load(path, mmap_mode="r")
+
+
+def as_floats(images: Bytes) -> torch.Tensor:
+    """Bytes (B, H, W) as float (B, 1, H, W) in [0, 1]."""
+    return torch.from_numpy(images.astype(np.float32)).unsqueeze(1) / 255
+
+
+def as_bytes(images: npt.NDArray[np.float32]) -> Bytes:
+    """Floats in [0, 1] rounded to bytes."""
+    return (np.clip(images, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def cache_folder() -> Path:
+    """Where training images, latents and embeddings are kept."""
+    return paths.output_root() / "runs" / "training" / "cache"
+
+
+def prepare_images(
+    cohort: Cohort,
+    cache: Path | None = None,
+    processes: int = PROCESSES,
+    report: Callable[[str], None] = print,
+) -> TrainingImages:
+    """All images of a cohort, in a folder named by what is in them.
+
+    The name comes from the table and from two images, so another cohort, or the same one drawn
+    otherwise, goes into another folder. A killed preparation goes on where it stood.
+    """
+    key = content_key(cohort)
+    folder = (cache or cache_folder()) / key
+    whole = folder / "images.npy"
+    if not whole.is_file():
+        _prepare(cohort, folder, processes, report)
+        (folder / "images.part.npy").rename(whole)
+    return TrainingImages(np.load(whole, mmap_mode="r"), cohort.table, key, folder)
+
+
+def content_key(cohort: Cohort) -> str:
+    """A short name for the content of a cohort: of its table, and of two of its images."""
+    digest = hashlib.sha256(json.dumps([cohort.name, len(cohort)]).encode())
+    digest.update(pd.util.hash_pandas_object(cohort.table.astype(str)).to_numpy().tobytes())
+    for index in sorted({0, len(cohort) // 2}):
+        digest.update(as_bytes(cohort.image(index)).tobytes())
+    return f"{cohort.name}-{len(cohort)}-{digest.hexdigest()[:12]}"
+
+
+def _prepare(cohort: Cohort, folder: Path, processes: int, report: Callable[[str], None]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    blocks = -(-len(cohort) // BLOCK)
+    _allocate(folder / "images.part.npy", np.uint8, (len(cohort), SIDE, SIDE))
+    _allocate(folder / "done.npy", np.bool_, (blocks,))
+    pending = np.flatnonzero(~np.load(folder / "done.npy")).tolist()
+    left = min(len(cohort), len(pending) * BLOCK)
+    report(f"{cohort.name}: {left} of {len(cohort)} images to prepare")
+    if processes < 2 or len(pending) * BLOCK <= _ALONE:
+        _fill(cohort, folder, pending)
+        return
+    context = multiprocessing.get_context("spawn")
+    workers = [
+        context.Process(target=_fill, args=(cohort, folder, pending[k::processes]), daemon=True)
+        for k in range(processes)
+    ]
+    for worker in workers:
+        worker.start()
+    _watch(workers, folder, len(cohort), report)
+
+
+def _allocate(path: Path, kind: type, shape: tuple[int, ...]) -> None:
+    if path.is_file() and np.load(path, mmap_mode="r").shape == shape:
+        return
+    with paths.written_whole(path) as temporary:
+        open_memmap(temporary, "w+", kind, shape).flush()
+
+
+def _fill(cohort: Cohort, folder: Path, blocks: list[int]) -> None:
+    """Render blocks; each is on the disk before it is marked as done."""
+    images = np.load(folder / "images.part.npy", mmap_mode="r+")
+    done = np.load(folder / "done.npy", mmap_mode="r+")
+    for block in blocks:
+        for index in range(block * BLOCK, min(len(cohort), (block + 1) * BLOCK)):
+            images[index] = as_bytes(cohort.image(index))
+        images.flush()
+        done[block] = True
+        done.flush()
+
+
+def _watch(
+    workers: list, folder: Path, total: int, report: Callable[[str], None], every: float = 15.0
+) -> None:
+    done = np.load(folder / "done.npy", mmap_mode="r")
+    started, before, told = time.monotonic(), int(done.sum()), time.monotonic()
+    while any(worker.is_alive() for worker in workers):
+        workers[0].join(0.5)
+        workers[-1].join(0.5)
+        if time.monotonic() - told >= every:
+            told, count = time.monotonic(), int(done.sum())
+            rate = (count - before) * BLOCK / (told - started)
+            left = (len(done) - count) * BLOCK / rate / 60 if rate else float("nan")
+            images = min(total, count * BLOCK)
+            report(f"{images} of {total} images  {rate:.1f} images/s  {left:.1f} min left")
+    if any(worker.exitcode for worker in workers):
+        raise PrismError("a process that prepares images failed; its message stands above")

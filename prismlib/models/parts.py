@@ -1,0 +1,302 @@
+"""What `prism train` can train: for each part its data, its objective, and what is kept of it."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from prismlib import paths
+from prismlib.cohorts.cohort import open_cohort
+from prismlib.config import Profile
+from prismlib.errors import UsageError
+from prismlib.models import architectures, weights
+from prismlib.models.classifiers import Classifier
+from prismlib.models.clip import ImageTextEncoder
+from prismlib.models.data import TrainingImages, as_floats, cache_folder, prepare_images
+from prismlib.models.devices import best_device
+from prismlib.models.pipeline import LatentDiffusion
+from prismlib.models.tokenizers import save_tokenizer, train_tokenizer
+from prismlib.models.train_classifier import (
+    ClassifierObjective,
+    ClassifierSettings,
+    attribute_targets,
+    held_out_scores,
+    settle_statistics,
+    untrained,
+)
+from prismlib.models.train_clip import (
+    MEAN,
+    STD,
+    ClipObjective,
+    ClipSettings,
+    caption_corpus,
+    zero_shot,
+)
+from prismlib.models.train_unet import UnetObjective, UnetSettings, cache_inputs, validation_loss
+from prismlib.models.train_vae import (
+    VaeObjective,
+    VaeSettings,
+    reconstruction_psnr,
+    standardize_latents,
+)
+from prismlib.models.training import Objective, Run, Settings, fit, settings_from
+
+RECORD = "record.json"
+HELD_OUT = 64  # development subjects on which a part is measured when it is done
+COHORT_SIZE = 3000
+STANDARDIZE = 48  # training images, of 1024 latents each, that the latents' scale comes from
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call of `prism train`.
+
+    `model` is where frozen parts come from; `export`, if any, the model folder that the trained
+    part goes into, beside the folder `out` that holds its checkpoint and log.
+    """
+
+    part: str
+    profile: Profile
+    out: Path
+    values: Mapping[str, Any] = field(default_factory=dict)
+    resume: bool = False
+    max_seconds: float | None = None
+    cohort_size: int = COHORT_SIZE
+    held_out: int = HELD_OUT
+    model: str = weights.BUNDLED
+    export: str | None = None
+    cache: Path | None = None
+    report: Callable[[str], None] = print
+
+    def images(self, split: str, n: int) -> TrainingImages:
+        """Images of a split, prepared."""
+        cohort = open_cohort(self.profile, split, n)
+        return prepare_images(cohort, self.cache or cache_folder(), report=self.report)
+
+    def held_out_images(self) -> tuple[torch.Tensor, Any]:
+        """Development images (n, 1, 512, 512) in [0, 1] and their table."""
+        data = self.images("development", self.held_out)
+        return as_floats(data.images[:]), data.table
+
+    def fit(self, objective: Objective, settings: Settings) -> Run:
+        """Run the loop in this call's folder."""
+        objective.to(best_device())
+        return fit(
+            objective,
+            settings,
+            folder=self.out,
+            resume=self.resume,
+            max_seconds=self.max_seconds,
+            report=self.report,
+        )
+
+
+def train(request: Request) -> dict[str, Any]:
+    """Train one part, write it below `out/model`, export it if asked; return its record."""
+    if request.part not in TRAINERS:
+        raise UsageError(f"part {request.part!r}; expected one of {', '.join(TRAINERS)}")
+    kind, trainer = TRAINERS[request.part]
+    settings = settings_from(kind, request.values)
+    request.out.mkdir(parents=True, exist_ok=True)
+    folders, record = trainer(request, settings)
+    record = {
+        "part": request.part,
+        "profile": request.profile.name,
+        "simulated": request.profile.simulated,
+        "cohort_size": request.cohort_size,
+        "device": _device_name(),
+        "settings": asdict(settings),
+        **record,
+    }
+    with paths.written_whole(request.out / RECORD) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    if request.export is not None:
+        export(request.out, folders, weights.model_folder(request.export), request.part)
+    return record
+
+
+def export(out: Path, folders: list[str], model: Path, part: str) -> None:
+    """Copy what a training left in `out/model` into a model folder, and its record and log.
+
+    The manifest is written anew if that folder is the bundled one.
+    """
+    import shutil
+
+    for name in folders:
+        with weights.written_folder(model / name) as temporary:
+            shutil.copytree(out / "model" / name, temporary, dirs_exist_ok=True)
+    training = model / "training"
+    training.mkdir(exist_ok=True)
+    for source, suffix in ((RECORD, "json"), ("training.csv", "csv")):
+        if (out / source).is_file():
+            with paths.written_whole(training / f"{part}.{suffix}") as temporary:
+                shutil.copyfile(out / source, temporary)
+    _write_index(model / "pipeline")
+    if model.resolve() == weights.bundled_folder().resolve():
+        weights.refresh_manifest()
+
+
+def _write_index(pipeline: Path) -> None:
+    """`model_index.json`, by which diffusers knows what the folders of a pipeline are."""
+    if not pipeline.is_dir():
+        return
+    if not (pipeline / "scheduler").is_dir():
+        with weights.written_folder(pipeline / "scheduler") as temporary:
+            architectures.scheduler().save_pretrained(temporary)
+    import diffusers
+
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": diffusers.__version__,
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    with paths.written_whole(pipeline / "model_index.json") as temporary:
+        temporary.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+Trained = tuple[list[str], dict[str, Any]]
+
+
+def _seeded(build: Callable[[], Any], seed: int) -> Any:
+    """A network with weights drawn from a seed; the global generator stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def _train_vae(request: Request, settings: VaeSettings) -> Trained:
+    data = request.images("train", request.cohort_size)
+    vae = _seeded(architectures.autoencoder, settings.seed)
+    run = request.fit(VaeObjective(vae, data, settings), settings)
+    latents = standardize_latents(vae, as_floats(data.images[:STANDARDIZE]))
+    weights.save_pretrained(vae, request.out / "model/pipeline/vae")
+    images, _ = request.held_out_images()
+    record = {"psnr_db": reconstruction_psnr(vae, images), **latents}
+    return ["pipeline/vae"], _record(run, data, record)
+
+
+def _train_tokenizer(request: Request, settings: ClipSettings) -> Trained:
+    cohort = open_cohort(request.profile, "train", request.cohort_size)
+    rng = np.random.default_rng(settings.seed)
+    texts = list(caption_corpus(cohort.table, rng, settings.paraphrases))
+    tokenizer = train_tokenizer(texts, settings.vocabulary)
+    save_tokenizer(tokenizer, request.out / "model/pipeline/tokenizer")
+    lengths = [len(ids) for ids in tokenizer(sorted(set(texts)))["input_ids"]]
+    record = {
+        "texts": len(texts),
+        "distinct_texts": len(lengths),
+        "vocabulary": len(tokenizer),
+        "longest_text_tokens": max(lengths),
+    }
+    return ["pipeline/tokenizer"], record
+
+
+def _train_clip(request: Request, settings: ClipSettings) -> Trained:
+    from transformers import CLIPImageProcessor, CLIPTokenizer
+
+    data = request.images("train", request.cohort_size)
+    folders, text = _train_tokenizer(request, settings)
+    tokenizer = CLIPTokenizer.from_pretrained(request.out / "model/pipeline/tokenizer")
+    ids = (len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id)
+    model = _seeded(lambda: architectures.clip(*ids), settings.seed)
+    run = request.fit(ClipObjective(model, tokenizer, data, settings), settings)
+    folder = request.out / "model/clip"
+    weights.save_pretrained(model, folder)
+    size = model.config.vision_config.image_size
+    CLIPImageProcessor(
+        size={"shortest_edge": size},
+        crop_size={"height": size, "width": size},
+        image_mean=[MEAN] * 3,
+        image_std=[STD] * 3,
+    ).save_pretrained(folder)
+    for source in weights.weight_files(request.out / "model/pipeline/tokenizer"):
+        (folder / source.name).write_bytes(source.read_bytes())
+    weights.save_pretrained(_text_encoder(model), request.out / "model/pipeline/text_encoder")
+    images, table = request.held_out_images()
+    accuracy = zero_shot(ImageTextEncoder.load(folder), images, table)
+    measured = {**text, "zero_shot_balanced_accuracy": accuracy}
+    return [*folders, "pipeline/text_encoder", "clip"], _record(run, data, measured)
+
+
+def _text_encoder(model: Any) -> Any:
+    """The text tower of a CLIP as the network that a Stable Diffusion pipeline holds."""
+    from transformers import CLIPTextModel
+
+    encoder = CLIPTextModel(model.config.text_config)
+    tower = model.text_model.state_dict()
+    expected = encoder.state_dict()
+    prefix = "text_model." if any(key.startswith("text_model.") for key in expected) else ""
+    encoder.load_state_dict({prefix + key: value for key, value in tower.items()})
+    return encoder
+
+
+def _train_unet(request: Request, settings: UnetSettings) -> Trained:
+    data = request.images("train", request.cohort_size)
+    unet = _seeded(architectures.unet, settings.seed)
+    frozen = LatentDiffusion.load(request.model, unet=unet)
+    inputs = cache_inputs(frozen, data, settings, request.report)
+    unet.requires_grad_(True)
+    objective = UnetObjective(unet, frozen.scheduler, inputs, settings)
+    run = request.fit(objective, settings)
+    weights.save_pretrained(unet, request.out / "model/pipeline/unet")
+    held_out = request.images("development", request.held_out)
+    cached = cache_inputs(frozen, held_out, settings, request.report)
+    measured = UnetObjective(unet, frozen.scheduler, cached, settings)
+    record = {"validation_noise_mse": validation_loss(measured)}
+    return ["pipeline/unet"], _record(run, data, record)
+
+
+def _train_classifier(request: Request, settings: ClassifierSettings) -> Trained:
+    data = request.images("judges", request.cohort_size)
+    targets = attribute_targets(data.table, settings.policy)
+    model = untrained(settings)
+    images = data.at(settings.image_size)
+    objective = ClassifierObjective(model, images, targets, settings)
+    run = request.fit(objective, settings)
+    settle_statistics(objective)
+    classifier = Classifier(model)
+    classifier.save(request.out / "model/classifier")
+    held_out, table = request.held_out_images()
+    record = {"held_out": held_out_scores(classifier, held_out, table, settings.policy)}
+    return ["classifier"], _record(run, data, record)
+
+
+def _record(run: Run, data: TrainingImages, measured: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of a finished training."""
+    patients = data.table["Patient"].astype(str)
+    return {
+        "steps": run.step,
+        "minutes": round(run.seconds / 60, 1),
+        "images": len(data),
+        "first_patient": patients.min(),
+        "last_patient": patients.max(),
+        "data": data.key,
+        "measured": dict(measured),
+    }
+
+
+def _device_name() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+TRAINERS: Mapping[str, tuple[type[Settings], Callable[[Request, Any], Trained]]] = {
+    "vae": (VaeSettings, _train_vae),
+    "text": (ClipSettings, _train_tokenizer),
+    "clip": (ClipSettings, _train_clip),
+    "unet": (UnetSettings, _train_unet),
+    "classifier": (ClassifierSettings, _train_classifier),
+}

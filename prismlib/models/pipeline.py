@@ -1,0 +1,151 @@
+"""One loaded Stable Diffusion, prism-mini or any 1.x: what editing needs of it."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prismlib.errors import PrismError, UsageError
+from prismlib.models import weights
+from prismlib.models.devices import best_device
+from prismlib.models.tokenizers import check_length, tokenize
+
+COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
+
+
+class LatentDiffusion:
+    """Autoencoder, U-Net, text encoder, tokenizer and DDIM scheduler, in evaluation mode.
+
+    Nothing of it asks for gradients. Images are float (B, 1, H, W) in [0, 1]; latents are
+    (B, C, H/f, W/f), already times the autoencoder's scaling factor.
+    """
+
+    def __init__(self, components: dict[str, Any], name: str, folder: Path | None) -> None:
+        self.vae = components["vae"].eval().requires_grad_(False)
+        self.unet = components["unet"].eval().requires_grad_(False)
+        self.text_encoder = components["text_encoder"].eval().requires_grad_(False)
+        self.tokenizer = components["tokenizer"]
+        self.scheduler = components["scheduler"]
+        self.name = name
+        self.folder = folder
+
+    @classmethod
+    def load(
+        cls,
+        name_or_path: str | Path = weights.BUNDLED,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype = torch.float32,
+        unet: Any = None,
+    ) -> "LatentDiffusion":
+        """Load `prism-mini`, a diffusers folder, or a Stable Diffusion 1.x from the hub.
+
+        A `unet`, if given, is taken instead of the folder's, which then need not have one.
+
+        Raises UsageError for a name that is none of these, PrismError for files that are missing,
+        torn or altered.
+        """
+        folder = weights.locate(name_or_path, "pipeline") or _downloaded(str(name_or_path))
+        components = _components(folder, dtype, {} if unet is None else {"unet": unet})
+        for part in ("vae", "unet", "text_encoder"):
+            components[part].to(best_device(device))
+        return cls(components, str(name_or_path), folder)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the U-Net lies."""
+        return next(self.unet.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the U-Net computes in."""
+        return next(self.unet.parameters()).dtype
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """One SHA-256 over all files of the loaded folder; empty if it never was on disk."""
+        return weights.fingerprint(self.folder) if self.folder else ""
+
+    def part_sha256(self, *parts: str) -> str:
+        """One SHA-256 over the files of some parts, such as `vae`; empty if not on disk."""
+        folder = self.folder
+        return "-".join(weights.fingerprint(folder / part) for part in parts) if folder else ""
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Latents (B, C, H/f, W/f) of images (B, 1, H, W): the posterior's mean, scaled."""
+        signed = images.to(self.device, self.dtype).expand(-1, 3, -1, -1) * 2 - 1
+        return self.vae.encode(signed).latent_dist.mode() * self.vae.config.scaling_factor
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images (B, 1, H, W) in [0, 1] of latents; the mean of the decoder's three channels."""
+        latents = latents.to(self.device, self.dtype) / self.vae.config.scaling_factor
+        signed = self.vae.decode(latents).sample.mean(dim=1, keepdim=True)
+        return (signed / 2 + 0.5).clamp(0, 1)
+
+    @torch.no_grad()
+    def embed(self, prompts: Sequence[str], truncate: bool = False) -> Tensor:
+        """Text embeddings (B, 77, D) of prompts.
+
+        Raises UsageError naming the words past the tokenizer's limit, unless `truncate`.
+        """
+        if not truncate:
+            check_length(self.tokenizer, prompts)
+        ids = torch.tensor(tokenize(self.tokenizer, prompts), device=self.device)
+        return self.text_encoder(ids)[0]
+
+    @torch.no_grad()
+    def predict_noise(self, latents: Tensor, timestep: Tensor | int, embeddings: Tensor) -> Tensor:
+        """The U-Net's estimate of the noise in `latents` at a timestep, shaped like them."""
+        return self.unet(latents, timestep, encoder_hidden_states=embeddings).sample
+
+
+def _downloaded(name: str) -> Path:
+    from diffusers import StableDiffusionPipeline
+
+    try:
+        return Path(StableDiffusionPipeline.download(name, safety_checker=None))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(f"no model {name!r} here nor on the hub ({reason})") from error
+
+
+def _components(folder: Path, dtype: torch.dtype, given: dict[str, Any]) -> dict[str, Any]:
+    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    loaders = dict(
+        zip(
+            COMPONENTS,
+            (AutoencoderKL, UNet2DConditionModel, CLIPTextModel, CLIPTokenizer, DDIMScheduler),
+            strict=True,
+        )
+    )
+    missing = [p for p in COMPONENTS if p not in given and not (folder / p).is_dir()]
+    if missing:
+        raise UsageError(
+            f"{folder} has no {', '.join(missing)}; expected a diffusers folder with "
+            f"{', '.join(COMPONENTS)}"
+        )
+    components: dict[str, Any] = dict(given)
+    for part, loader in loaders.items():
+        if part in given:
+            continue
+        try:
+            components[part] = _load(loader, folder / part, dtype)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise PrismError(f"{folder / part} cannot be loaded: {reason}") from error
+    return components
+
+
+def _load(loader: Any, folder: Path, dtype: torch.dtype) -> Any:
+    if loader.__name__ in ("CLIPTokenizer", "DDIMScheduler"):
+        return loader.from_pretrained(folder)
+    if loader.__name__ == "CLIPTextModel":
+        with weights.no_bars():
+            return loader.from_pretrained(folder, dtype=dtype)
+    return loader.from_pretrained(folder, torch_dtype=dtype)

@@ -1,0 +1,156 @@
+"""The image-text encoder: CLIP on radiographs and paraphrased captions."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax, normalize
+
+from prismlib.captions import EDIT_PROMPTS, OTHER_WORDS, TEMPLATES, caption, paraphrase
+from prismlib.cohorts.labels import ATTRIBUTES, LABELS
+from prismlib.models.data import TrainingImages, as_floats
+from prismlib.models.tokenizers import tokenize
+from prismlib.models.training import Batch, Objective, Settings, shuffled
+
+MEAN, STD = 0.5, 0.25
+_MARGIN = 16  # pixels by which the kept image is larger than the crop that is drawn from it
+
+# What is asked of held-out images: which of two sentences fits better?
+QUESTIONS = {
+    "Pleural Effusion": ("chest x-ray of the patient with pleural effusion",
+                         "chest x-ray of the patient with no pleural effusion"),
+    "Cardiomegaly": ("chest x-ray of the patient with cardiomegaly",
+                     "chest x-ray of the patient with no cardiomegaly"),
+    "No Finding": ("chest x-ray of the patient with no finding",
+                   "chest x-ray of the patient with pleural effusion, cardiomegaly"),
+    "Support Devices": ("chest x-ray of the patient with support devices",
+                        "chest x-ray of the patient with no support devices"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ClipSettings(Settings):
+    """`paraphrases` per image and `vocabulary` are the tokenizer's."""
+
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    paraphrases: int = 8
+    vocabulary: int = 800
+
+
+class ClipObjective(Objective):
+    """Contrastive loss in which every image that a caption is true of counts as its partner.
+
+    Captions of label tables repeat: in a batch, "with no support devices" is true of many images.
+    Plain InfoNCE would push all but one of them away. Here the target of a caption is spread
+    evenly over the images whose labels agree with everything it says, and likewise for an image.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, data: TrainingImages, settings: ClipSettings
+    ) -> None:
+        super().__init__()
+        self.model, self.tokenizer, self.settings = model, tokenizer, settings
+        self.size = int(model.config.vision_config.image_size)
+        self.images = data.at(self.size + _MARGIN)
+        self.rows = data.table.to_dict("records")
+        self.labels = data.table[list(LABELS)].fillna(0.0).to_numpy()
+
+    def draw(self, rng: np.random.Generator, position: int, size: int) -> Batch:
+        """Images at a small random shift and brightness, ids of a fresh paraphrase, who fits."""
+        rows = shuffled(len(self.images), self.settings.seed, position, size)
+        captions = [paraphrase(self.rows[i], rng) for i in rows]
+        corners = rng.integers(0, _MARGIN + 1, (size, 2))
+        crops = np.stack(
+            [
+                self.images[i, y : y + self.size, x : x + self.size]
+                for i, (y, x) in zip(rows, corners, strict=True)
+            ]
+        )
+        gain = torch.from_numpy(rng.uniform(0.9, 1.1, (size, 1, 1, 1)).astype(np.float32))
+        pixels = ((as_floats(crops) * gain).clamp(0, 1) - MEAN) / STD
+        fits = truth_table(captions, self.labels[rows])
+        np.fill_diagonal(fits, True)
+        return {
+            "pixels": pixels,
+            "ids": torch.tensor(tokenize(self.tokenizer, captions)),
+            "fits": torch.from_numpy(fits),
+        }
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The symmetric cross-entropy of a batch against its soft targets."""
+        output = self.model(
+            input_ids=batch["ids"], pixel_values=batch["pixels"].expand(-1, 3, -1, -1)
+        )
+        logits = output.logits_per_text.float()
+        fits = batch["fits"].float()
+        to_images = -(fits / fits.sum(1, keepdim=True) * log_softmax(logits, dim=1)).sum(1)
+        to_texts = -(fits / fits.sum(0, keepdim=True) * log_softmax(logits, dim=0)).sum(0)
+        return (to_images.mean() + to_texts.mean()) / 2
+
+
+_NEGATED = re.compile(r"\b(?:no|without)\s+([a-z ]+)")
+
+
+def claims(text: str) -> dict[str, float]:
+    """What a caption says of the labels: 1 there, 0 not there; "possible" says nothing."""
+    text = text.lower()
+    normal = "no finding" in text or "no significant finding" in text or "normal" in text
+    said = {"No Finding": 1.0} if normal else {}
+    absent = ",".join(_NEGATED.findall(text))
+    sure = re.sub(r"possible [a-z ]+", "", text)
+    for label in LABELS:
+        words = ("support device", "medical device") if label == "Support Devices" else (label,)
+        for word in (word.lower() for word in words):
+            if label != "No Finding" and word in sure:
+                said[label] = 0.0 if word in absent else 1.0
+    return said
+
+
+def truth_table(captions: Sequence[str], labels: np.ndarray) -> np.ndarray:
+    """Bool (captions, images): whether all that a caption says agrees with an image's labels.
+
+    `labels` (images, 14) holds 1, 0 and -1; an uncertain label agrees with neither answer.
+    """
+    fits = np.ones((len(captions), len(labels)), dtype=bool)
+    for row, text in enumerate(captions):
+        for label, value in claims(text).items():
+            fits[row] &= labels[:, LABELS.index(label)] == value
+    return fits
+
+
+def caption_corpus(
+    table: pd.DataFrame, rng: np.random.Generator, paraphrases: int = 8
+) -> Iterable[str]:
+    """What the tokenizer learns from: captions in every template, paraphrases, edit prompts."""
+    for row in table.to_dict("records"):
+        yield from (caption(row, template) for template in TEMPLATES)
+        yield from (paraphrase(row, rng) for _ in range(paraphrases))
+    for edit in (*EDIT_PROMPTS.values(), *OTHER_WORDS.values()):
+        yield from (edit.source, edit.target) * 2
+
+
+@torch.no_grad()
+def zero_shot(encoder: Any, images: Tensor, table: pd.DataFrame) -> dict[str, float]:
+    """Balanced accuracy, for each attribute, of picking the sentence that fits held-out images."""
+    pictures = normalize(encoder.embed_images(images), dim=-1)
+    result = {}
+    for attribute in ATTRIBUTES:
+        texts = normalize(encoder.embed_texts(QUESTIONS[attribute]), dim=-1)
+        scores = (pictures @ (texts[0] - texts[1])).cpu().numpy()
+        labels = table[attribute].fillna(0.0).to_numpy()
+        known = labels >= 0
+        result[attribute] = _balanced(scores[known] > 0, labels[known] == 1)
+    return result
+
+
+def _balanced(answers: np.ndarray, truth: np.ndarray) -> float:
+    if truth.all() or not truth.any():
+        return float("nan")
+    return float((answers[truth].mean() + (~answers[~truth]).mean()) / 2)

@@ -1,0 +1,182 @@
+"""The U-Net: Algorithm 1, with the frozen parts run once."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prismlib import paths
+from prismlib.captions import TEMPLATES, caption, paraphrase
+from prismlib.errors import UsageError
+from prismlib.models.data import TrainingImages, as_floats
+from prismlib.models.training import Batch, Objective, Settings, shuffled
+
+PARAPHRASES = "paraphrases"
+
+
+@dataclass(frozen=True)
+class UnetSettings(Settings):
+    """`captions` is `paraphrases` or one of the paper's templates; `pool` captions per image.
+
+    `min_snr_gamma` 0 is the paper's plain loss. `drop_caption` is the share of empty prompts that
+    classifier-free guidance (Ho and Salimans 2022) needs.
+    """
+
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    captions: str = PARAPHRASES
+    pool: int = 4
+    drop_caption: float = 0.1
+    min_snr_gamma: float = 5.0
+
+
+@dataclass(frozen=True)
+class CachedInputs:
+    """What the frozen autoencoder and text encoder gave.
+
+    `latents` (n, C, h, w), scaled; `embeddings` (texts, 77, D), the empty prompt's first;
+    `captions` (n, pool) says which embeddings belong to an image.
+    """
+
+    latents: np.ndarray
+    embeddings: np.ndarray
+    captions: np.ndarray
+
+
+class UnetObjective(Objective):
+    """Algorithm 1's loss: the mean squared error of the noise that the U-Net predicts.
+
+    With `min_snr_gamma` g, the loss at a timestep is weighted by min(SNR, g) / SNR (Hang et al.
+    2023, arXiv 2303.09556), so that nearly clean latents do not decide everything.
+    """
+
+    def __init__(
+        self, unet: Any, scheduler: Any, inputs: CachedInputs, settings: UnetSettings
+    ) -> None:
+        super().__init__()
+        self.unet, self.scheduler, self.inputs, self.settings = unet, scheduler, inputs, settings
+        alphas = scheduler.alphas_cumprod
+        self.snr = alphas / (1 - alphas)
+
+    def draw(self, rng: np.random.Generator, position: int, size: int) -> Batch:
+        """Latents, noise, timesteps, and embeddings of one caption each, some of them empty."""
+        inputs, settings = self.inputs, self.settings
+        rows = shuffled(len(inputs.latents), settings.seed, position, size)
+        texts = inputs.captions[rows, rng.integers(0, inputs.captions.shape[1], size)]
+        texts = np.where(rng.random(size) < settings.drop_caption, 0, texts)
+        latents = np.asarray(inputs.latents[rows], dtype=np.float32)
+        timesteps = rng.integers(0, self.scheduler.config.num_train_timesteps, size)
+        return {
+            "latents": torch.from_numpy(latents),
+            "noise": torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32)),
+            "timesteps": torch.from_numpy(timesteps),
+            "embeddings": torch.from_numpy(inputs.embeddings[texts].astype(np.float32)),
+        }
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The loss of a batch; the lines follow Algorithm 1."""
+        timesteps = batch["timesteps"]
+        noisy = self.scheduler.add_noise(batch["latents"], batch["noise"], timesteps)
+        predicted = self.unet(noisy, timesteps, encoder_hidden_states=batch["embeddings"]).sample
+        error = (predicted.float() - batch["noise"]).square().mean(dim=(1, 2, 3))
+        return (self._weights(timesteps) * error).mean()
+
+    def _weights(self, timesteps: Tensor) -> Tensor:
+        gamma = self.settings.min_snr_gamma
+        if not gamma:
+            return torch.ones(len(timesteps), device=timesteps.device)
+        snr = self.snr.to(timesteps.device)[timesteps]
+        return snr.clamp(max=gamma) / snr
+
+
+def cache_inputs(
+    model: Any,
+    data: TrainingImages,
+    settings: UnetSettings,
+    report: Callable[[str], None] = print,
+) -> CachedInputs:
+    """Run the frozen parts of `model`, a LatentDiffusion, once over the data.
+
+    The results lie beside the images, named by the weights and captions that they come from.
+    """
+    texts, captions = caption_pool(data, settings)
+    words = "\n".join([model.part_sha256("text_encoder", "tokenizer"), *texts])
+    name = hashlib.sha256(words.encode()).hexdigest()[:12]
+    embeddings = _cached(
+        data.folder / f"embeddings-{name}.npy", texts, model.embed, 256, "captions", report
+    )
+    latents = _cached(
+        data.folder / f"latents-{model.part_sha256('vae')[:12]}.npy",
+        data.images,
+        lambda part: model.encode(as_floats(part)),
+        8,
+        "images",
+        report,
+    )
+    return CachedInputs(latents, embeddings, captions)
+
+
+def caption_pool(data: TrainingImages, settings: UnetSettings) -> tuple[list[str], np.ndarray]:
+    """The distinct texts, the empty prompt first, and for each image which are its (n, pool)."""
+    rows = data.table.to_dict("records")
+    rng = np.random.default_rng([settings.seed, 1])
+    if settings.captions == PARAPHRASES:
+        pools = [[paraphrase(row, rng) for _ in range(settings.pool)] for row in rows]
+    elif settings.captions in TEMPLATES:
+        pools = [[caption(row, settings.captions)] for row in rows]
+    else:
+        raise UsageError(
+            f"captions {settings.captions!r}; expected {PARAPHRASES} or one of "
+            f"{', '.join(TEMPLATES)}"
+        )
+    index = {"": 0}
+    numbers = [[index.setdefault(text, len(index)) for text in pool] for pool in pools]
+    return list(index), np.array(numbers)
+
+
+@torch.no_grad()
+def _cached(
+    path: Path,
+    items: Sequence[Any] | np.ndarray,
+    compute: Callable[[Any], Tensor],
+    size: int,
+    what: str,
+    report: Callable[[str], None],
+) -> np.ndarray:
+    """`compute` over all items in float16, from the file at `path` if that is there already."""
+    if not path.is_file():
+        report(f"encoding {len(items)} {what} once")
+        with paths.written_whole(path) as temporary:
+            result: np.memmap | None = None
+            for start in range(0, len(items), size):
+                part = compute(items[start : start + size]).cpu().half().numpy()
+                if result is None:
+                    shape = (len(items), *part.shape[1:])
+                    result = np.lib.format.open_memmap(temporary, "w+", np.float16, shape)
+                result[start : start + size] = part
+            if result is not None:
+                result.flush()
+    return np.load(path, mmap_mode="r")
+
+
+@torch.no_grad()
+def validation_loss(objective: UnetObjective, samples: int = 256, seed: int = 1234) -> float:
+    """The plain noise error at fixed noise and timesteps, comparable between runs."""
+    rng, errors = np.random.default_rng(seed), []
+    device = next(objective.unet.parameters()).device
+    for position in range(0, samples, 32):
+        batch = {
+            key: value.to(device)
+            for key, value in objective.draw(rng, position, min(32, samples - position)).items()
+        }
+        noisy = objective.scheduler.add_noise(batch["latents"], batch["noise"], batch["timesteps"])
+        predicted = objective.unet(
+            noisy, batch["timesteps"], encoder_hidden_states=batch["embeddings"]
+        ).sample
+        errors.append((predicted - batch["noise"]).square().mean(dim=(1, 2, 3)))
+    return float(torch.cat(errors).mean())

@@ -1,0 +1,115 @@
+"""The autoencoder: crops in, crops out, with thin wires kept."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d, pad
+
+from prismlib.models.data import TrainingImages, as_floats
+from prismlib.models.training import Batch, Objective, Settings, shuffled
+
+
+@dataclass(frozen=True)
+class VaeSettings(Settings):
+    """`crop` pixels a side; `edge_weight` is that of the gradients' error beside the pixels'."""
+
+    batch_size: int = 16
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.0
+    crop: int = 128
+    edge_weight: float = 1.0
+    kl_weight: float = 1e-6
+
+
+class VaeObjective(Objective):
+    """Mean absolute error of pixels and of their Sobel gradients, with a little KL.
+
+    A wire covers few pixels, so the pixels' error hardly notices when it is gone; its gradients
+    do. The KL term (Rombach et al. 2022) keeps the latents' scale in bounds and no more.
+    """
+
+    def __init__(self, vae: Any, data: TrainingImages, settings: VaeSettings) -> None:
+        super().__init__()
+        self.vae, self.data, self.settings = vae, data, settings
+        self.factor = 2 ** (len(vae.config.block_out_channels) - 1)
+
+    def draw(self, rng: np.random.Generator, position: int, size: int) -> Batch:
+        """Crops (B, 1, c, c) in [0, 1] at random places, and the posterior's noise."""
+        side = self.settings.crop
+        rows = shuffled(len(self.data), self.settings.seed, position, size)
+        corners = rng.integers(0, self.data.images.shape[1] - side + 1, (size, 2))
+        crops = np.stack(
+            [
+                self.data.images[i, y : y + side, x : x + side]
+                for i, (y, x) in zip(rows, corners, strict=True)
+            ]
+        )
+        channels, small = self.vae.config.latent_channels, side // self.factor
+        noise = rng.standard_normal((size, channels, small, small), dtype=np.float32)
+        return {"images": as_floats(crops), "noise": torch.from_numpy(noise)}
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The loss of a batch."""
+        target = batch["images"].expand(-1, 3, -1, -1) * 2 - 1
+        posterior = self.vae.encode(target).latent_dist
+        latents = posterior.mean + posterior.std * batch["noise"]
+        error = self.vae.decode(latents).sample.float() - target
+        edges = sobel(error.mean(dim=1, keepdim=True)).abs().mean()
+        kl = posterior.kl().mean() / target[0].numel()
+        settings = self.settings
+        return error.abs().mean() + settings.edge_weight * edges + settings.kl_weight * kl
+
+
+def sobel(images: Tensor) -> Tensor:
+    """Gradients (B, 2, H, W) of images (B, 1, H, W), in units of intensity per pixel."""
+    kernel = images.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
+    kernels = torch.stack([kernel, kernel.T]).unsqueeze(1)
+    return conv2d(pad(images, (1, 1, 1, 1), mode="replicate"), kernels)
+
+
+@torch.no_grad()
+def standardize_latents(vae: Any, images: Tensor, batch_size: int = 8) -> dict[str, float]:
+    """Give every latent channel mean 0 and deviation 1 without changing any reconstruction.
+
+    The shift and scale go into the 1x1 convolutions on either side of the latents, so they stay a
+    plain AutoencoderKL; `scaling_factor` (Rombach et al. 2022, appendix G) is set from what is
+    then measured. `images` is (B, 1, H, W) in [0, 1].
+    """
+    mean, std = _latent_moments(vae, images, batch_size)
+    channels = len(mean)
+    vae.quant_conv.weight[:channels] /= std[:, None, None, None]
+    vae.quant_conv.bias[:channels] = (vae.quant_conv.bias[:channels] - mean) / std
+    vae.quant_conv.bias[channels:] -= 2 * std.log()
+    weight = vae.post_quant_conv.weight
+    vae.post_quant_conv.bias += (weight[:, :, 0, 0] * mean).sum(dim=1)
+    weight *= std[None, :, None, None]
+    _, after = _latent_moments(vae, images, batch_size)
+    factor = float(1 / after.square().mean().sqrt())
+    vae.register_to_config(scaling_factor=round(factor, 5))
+    return {"latent_std_before": float(std.square().mean().sqrt()), "scaling_factor": factor}
+
+
+def _latent_moments(vae: Any, images: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
+    device = next(vae.parameters()).device
+    latents = [
+        vae.encode(part.to(device).expand(-1, 3, -1, -1) * 2 - 1).latent_dist.mode()
+        for part in images.split(batch_size)
+    ]
+    values = torch.cat(latents).transpose(0, 1).flatten(1)
+    return values.mean(dim=1), values.std(dim=1).clamp_min(1e-6)
+
+
+@torch.no_grad()
+def reconstruction_psnr(vae: Any, images: Tensor, batch_size: int = 8) -> float:
+    """Mean PSNR in dB of encoding and decoding images (B, 1, H, W) in [0, 1]."""
+    device = next(vae.parameters()).device
+    values = []
+    for part in images.split(batch_size):
+        signed = part.to(device).expand(-1, 3, -1, -1) * 2 - 1
+        decoded = vae.decode(vae.encode(signed).latent_dist.mode()).sample.mean(1, keepdim=True)
+        error = (decoded / 2 + 0.5).clamp(0, 1) - part.to(device)
+        values.append(-10 * error.square().mean(dim=(1, 2, 3)).clamp_min(1e-12).log10())
+    return float(torch.cat(values).mean())
