@@ -35,7 +35,7 @@ import sys
 from pathlib import Path
 from prismlib import cli, paths
 from prismlib.report import provenance
-provenance.source_hash = lambda: "frozen"
+provenance.source_hash = provenance.weights_hash = lambda: "frozen"
 folder = Path(sys.argv.pop(1))
 paths.notebooks = lambda: folder
 sys.exit(cli.main())
@@ -44,8 +44,9 @@ sys.exit(cli.main())
 
 @pytest.fixture(autouse=True)
 def output(tmp_path, monkeypatch):
-    # The source may be edited while tests run; that it counts is tested with the artefacts.
-    monkeypatch.setattr(provenance, "source_hash", lambda: "frozen")
+    # Source and weights may be edited while tests run; test_the_key_... holds that they count.
+    for name in ("source_hash", "weights_hash"):
+        monkeypatch.setattr(provenance, name, lambda: "frozen")
     monkeypatch.setenv("PRISM_OUTPUT", str(tmp_path / "out"))
     return tmp_path / "out"
 
@@ -355,6 +356,22 @@ def test_outputs_and_identifiers_do_not_change_the_key(folder, monkeypatch):
     (judge / "model.safetensors").write_text("trained")
     (trained,) = plan.plan(load_profile("quick"), folder)
     assert len({before.key, after.key, trained.key}) == 3
+
+
+def test_the_key_counts_source_weights_parameters_and_notebook(folder, monkeypatch):
+    from prismlib.config import load_profile
+
+    profile = load_profile("quick")
+    write(folder, "01_a")
+    keys = {plan.plan(profile, folder)[0].key}
+    for name in ("source_hash", "weights_hash"):
+        with monkeypatch.context() as patch:
+            patch.setattr(provenance, name, lambda: "edited")
+            keys.add(plan.plan(profile, folder)[0].key)
+    keys.add(plan.plan(profile, folder, settings={"n_images": 3})[0].key)
+    write(folder, "01_a", "1 + 1")
+    keys.add(plan.plan(profile, folder)[0].key)
+    assert len(keys) == 5
 
 
 def test_an_output_that_cannot_be_written_is_one_line(folder, output):

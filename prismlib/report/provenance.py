@@ -105,6 +105,12 @@ def source_hash(package: Path | None = None) -> str:
     return digest.hexdigest()
 
 
+def weights_hash() -> str | None:
+    """The SHA-256 of the list of bundled weights, which holds that of each file; None without."""
+    manifest = paths.manifests() / "weights.yaml"
+    return paths.sha256(manifest) if manifest.is_file() else None
+
+
 def folder_hash(folder: Path) -> str:
     """One SHA-256 over the names and contents of every file below a folder."""
     digest = hashlib.sha256()

@@ -11,7 +11,6 @@ from typing import Any
 
 import nbformat
 
-from prismlib import paths
 from prismlib.config import Profile, Value, check_type, nearest
 from prismlib.errors import UsageError
 from prismlib.report import provenance
@@ -117,13 +116,12 @@ def _check_parameters(
 
 
 def _environment_key(profile: Profile) -> list[Any]:
-    weights = paths.manifests() / "weights.yaml"
     return [
         profile.cohort,
         *([name, _stamp(Path(name))] for name in (profile.model, profile.clip, profile.judge)),
         os.environ.get("PRISM_CHEXPERT_ROOT"),
         provenance.source_hash(),
-        paths.sha256(weights) if weights.is_file() else None,
+        provenance.weights_hash(),
     ]
 
 
