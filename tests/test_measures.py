@@ -13,7 +13,14 @@ from skimage.metrics import peak_signal_noise_ratio
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from prismlib.errors import UsageError
-from prismlib.measures import effect, localisation, preservation
+from prismlib.measures import (
+    agreement,
+    alignment,
+    classification,
+    effect,
+    localisation,
+    preservation,
+)
 
 images = arrays.arrays(np.float32, (6, 5), elements=st.floats(0, 1, width=32))
 scores = arrays.arrays(float, 9, elements=st.floats(0, 1))
@@ -151,3 +158,75 @@ def test_average_precision_by_hand_and_at_its_ends():
     assert localisation.average_precision(mask.astype(np.float32), mask) == 1
     assert localisation.average_precision(np.zeros((2, 2), np.float32), mask) == mask.mean()
     assert math.isnan(localisation.average_precision(difference, np.zeros((2, 2), bool)))
+
+
+@given(st.floats(-0.5, 1.5), st.integers(0, 99))
+def test_contrast_kept_is_linear_in_what_is_left(share, seed):
+    rng = np.random.default_rng(seed)
+    without, feature = rng.random((6, 5)), rng.random((6, 5)) + 0.1
+    where = rng.random((6, 5)) > 0.3
+    where[0, 0] = True
+    image = without + share * feature
+    image[~where] = 9.0
+    kept = preservation.contrast_kept(image, without, without + feature, where)
+    assert kept == pytest.approx(share, abs=1e-6)
+
+
+def test_contrast_of_nothing_is_unknown():
+    same = np.zeros((4, 4), np.float32)
+    assert math.isnan(preservation.contrast_kept(same, same, same, np.ones((4, 4), bool)))
+
+
+def test_caption_gain_sees_distance_where_s_clip_sees_direction_alone():
+    before, towards = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    small, large = before + 0.01 * (towards - before), before + 0.9 * (towards - before)
+    scores = [float(alignment.s_clip(before, after, before, towards)) for after in (small, large)]
+    gains = [float(alignment.caption_gain(before, after, towards)) for after in (small, large)]
+    assert scores == pytest.approx([1.0, 1.0], abs=1e-5)
+    assert 0 < gains[0] < 0.05 < 0.9 < gains[1] < 1
+
+
+def test_the_filter_passes_at_its_threshold_and_never_what_is_unknown():
+    scores = [0.1, 0.0999, -0.5, 0.7, float("nan")]
+    assert alignment.passes(scores).tolist() == [True, False, False, True, False]
+    assert alignment.passes(scores, threshold=-0.5).tolist() == [True, True, True, True, False]
+
+
+def test_performance_by_hand():
+    labels = [1, 1, 0, 0, 0, np.nan]
+    seeds = [[0.9, 0.4, 0.1, 0.6, 0.2, 0.9], [0.9, 0.8, 0.1, 0.2, 0.3, 0.0]]
+    result = classification.performance("Cardiomegaly", labels, seeds, list("abcdef"))
+    assert (result.n_test, result.seeds) == (5, 2)
+    assert result.accuracy == pytest.approx((3 / 5 + 5 / 5) / 2)
+    assert result.majority_accuracy == pytest.approx(3 / 5)
+    assert result.balanced_accuracy == pytest.approx(((1 / 2 + 2 / 3) / 2 + 1) / 2)
+    assert result.auc == pytest.approx((5 / 6 + 1) / 2)
+    assert result.accuracy_low <= result.accuracy <= result.accuracy_high
+    assert math.isnan(classification.performance("a", [1, 1], [[0.2, 0.9]], ["x", "y"]).auc)
+
+
+def test_a_gain_is_paired():
+    labels, patients = [1, 0, 1, 0], list("abcd")
+    before, after = [[0.9, 0.9, 0.1, 0.1]], [[0.9, 0.1, 0.1, 0.1]]
+    gain, low, high = classification.paired_gain(labels, before, after, patients)
+    assert gain == pytest.approx(1 / 4)
+    assert 0 <= low <= gain <= high
+    assert classification.paired_gain(labels, after, after, patients) == (0.0, 0.0, 0.0)
+
+
+def test_performance_refuses_what_does_not_fit():
+    with pytest.raises(UsageError):
+        classification.performance("a", [1, 0], [[0.1, 0.2, 0.3]], ["x", "y"])
+    with pytest.raises(UsageError):
+        classification.performance("a", [np.nan], [[0.1]], ["x"])
+
+
+def test_agreement_by_closed_form():
+    truth = np.arange(10.0)
+    assert agreement.r_squared(truth, 3 - 2 * truth) == pytest.approx(1)
+    noisy = truth + np.where(np.arange(10) % 2, 1.0, -1.0)
+    assert agreement.r_squared(truth, noisy) == pytest.approx(np.corrcoef(truth, noisy)[0, 1] ** 2)
+    assert math.isnan(agreement.r_squared([1, 2, np.nan], [1, 2, 3]))
+    assert math.isnan(agreement.r_squared([1, 1, 1], [1, 2, 3]))
+    assert agreement.least_detectable_change([3, -3, 3, np.nan]) == pytest.approx(1.96 * 3)
+    assert math.isnan(agreement.least_detectable_change([np.nan]))

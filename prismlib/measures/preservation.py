@@ -65,3 +65,15 @@ def error_to_truth(
         l1(counterfactual, truth.image, inside) / nothing if nothing else float("nan"),
         l1(counterfactual, truth.image, outside) / autoencoder if autoencoder else float("nan"),
     )
+
+
+def contrast_kept(image: Image, without: Image, with_it: Image, where: NDArray[np.bool_]) -> float:
+    """How much of a feature is left: 1 = as visible as in `with_it`, 0 = gone as in `without`.
+
+    The two references differ in the feature alone (a pacemaker, say). `image` minus `without` is
+    projected on their difference inside the mask `where`. NaN if the references do not differ.
+    """
+    feature = np.subtract(with_it, without, dtype=np.float64)[where]
+    left = np.subtract(image, without, dtype=np.float64)[where]
+    energy = float(feature @ feature)
+    return float(left @ feature) / energy if energy else float("nan")
