@@ -204,16 +204,44 @@ def _train_tokenizer(request: Request, settings: ClipSettings) -> Trained:
 
 
 def _train_clip(request: Request, settings: ClipSettings) -> Trained:
-    from transformers import CLIPImageProcessor, CLIPTokenizer
-
     data = request.images("train", request.cohort_size)
-    folders, text = _train_tokenizer(request, settings)
-    tokenizer = CLIPTokenizer.from_pretrained(request.out / "model/pipeline/tokenizer")
+    tokenizer, text_tower, text = _text_side(request, settings)
     ids = (len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id)
     model = _seeded(lambda: architectures.clip(*ids), settings.seed)
-    run = request.fit(ClipObjective(model, tokenizer, data, settings), settings)
+    if text_tower is not None:
+        model.text_model.load_state_dict(text_tower)
+        model.text_model.requires_grad_(False)
+    objective = _seeded(lambda: ClipObjective(model, tokenizer, data, settings), settings.seed)
+    run = request.fit(objective, settings)
     folder = request.out / "model/clip"
-    weights.save_pretrained(model, folder)
+    _save_clip(model, tokenizer, folder)
+    images, table = request.held_out_images()
+    text["zero_shot"] = zero_shot(ImageTextEncoder.load(folder), images, table)
+    record = _record(run, data, text)
+    if text_tower is not None:
+        return ["clip"], record
+    weights.save_pretrained(_text_encoder(model), request.out / "model/pipeline/text_encoder")
+    return ["pipeline/tokenizer", "pipeline/text_encoder", "clip"], record
+
+
+def _text_side(request: Request, settings: ClipSettings) -> tuple[Any, Any, dict[str, Any]]:
+    """A tokenizer, the weights of a text tower to keep (or None), and what is known of them."""
+    from transformers import CLIPTokenizer
+
+    if settings.freeze_text:
+        kept = ImageTextEncoder.load(request.model)
+        return kept.tokenizer, kept.model.text_model.state_dict(), {}
+    _, text = _train_tokenizer(request, settings)
+    folder = request.out / "model/pipeline/tokenizer"
+    return CLIPTokenizer.from_pretrained(folder), None, text
+
+
+def _save_clip(model: Any, tokenizer: Any, folder: Path) -> None:
+    """A transformers folder with everything that CLIP's processor needs."""
+    from transformers import CLIPImageProcessor
+
+    save_tokenizer(tokenizer, folder)
+    weights.save_pretrained(model, folder, keep=True)
     size = model.config.vision_config.image_size
     CLIPImageProcessor(
         size={"shortest_edge": size},
@@ -221,13 +249,6 @@ def _train_clip(request: Request, settings: ClipSettings) -> Trained:
         image_mean=[MEAN] * 3,
         image_std=[STD] * 3,
     ).save_pretrained(folder)
-    for source in weights.weight_files(request.out / "model/pipeline/tokenizer"):
-        (folder / source.name).write_bytes(source.read_bytes())
-    weights.save_pretrained(_text_encoder(model), request.out / "model/pipeline/text_encoder")
-    images, table = request.held_out_images()
-    accuracy = zero_shot(ImageTextEncoder.load(folder), images, table)
-    measured = {**text, "zero_shot_balanced_accuracy": accuracy}
-    return [*folders, "pipeline/text_encoder", "clip"], _record(run, data, measured)
 
 
 def _text_encoder(model: Any) -> Any:

@@ -84,14 +84,14 @@ def check_length(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> None:
     """Raise UsageError, naming the words past the limit, if a prompt has too many tokens."""
     limit = tokenizer.model_max_length
     for prompt in prompts:
-        encoded = tokenizer.backend_tokenizer.encode(prompt)
-        excess = len(encoded.ids) - limit
-        if excess <= 0:
+        encoded = tokenizer(prompt, truncation=False, return_offsets_mapping=True, verbose=False)
+        length = len(encoded["input_ids"])
+        if length <= limit:
             continue
-        first = encoded.offsets[limit - 1][0]
+        first = encoded["offset_mapping"][limit - 1][0]
         start = prompt.rfind(" ", 0, first + 1) + 1
         raise UsageError(
-            f"a prompt of {len(encoded.ids)} tokens, expected at most {limit}; past the limit "
+            f"a prompt of {length} tokens, expected at most {limit}; past the limit "
             f"are the words {prompt[start:]!r}: shorten it, or allow truncation"
         )
 

@@ -9,15 +9,16 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax, normalize
+from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax, normalize
 
 from prismlib.captions import EDIT_PROMPTS, OTHER_WORDS, TEMPLATES, caption, paraphrase
-from prismlib.cohorts.labels import ATTRIBUTES, LABELS
+from prismlib.cohorts.labels import ATTRIBUTES, LABELS, binarize
 from prismlib.models.data import TrainingImages, as_floats
 from prismlib.models.tokenizers import tokenize
 from prismlib.models.training import Batch, Objective, Settings, shuffled
 
 MEAN, STD = 0.5, 0.25
+SHARPNESS = 10.0  # the head sees unit vectors, whose parts are small
 _MARGIN = 16  # pixels by which the kept image is larger than the crop that is drawn from it
 
 # What is asked of held-out images: which of two sentences fits better?
@@ -35,13 +36,20 @@ QUESTIONS = {
 
 @dataclass(frozen=True)
 class ClipSettings(Settings):
-    """`paraphrases` per image and `vocabulary` are the tokenizer's."""
+    """`paraphrases` per image and `vocabulary` are the tokenizer's.
+
+    `label_weight` is that of the labels' own cross-entropy beside the contrastive loss.
+    `freeze_text` keeps the text tower and tokenizer of the model that is there already, so that a
+    U-Net trained on it stays valid, and trains the images' side alone.
+    """
 
     batch_size: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     paraphrases: int = 8
     vocabulary: int = 800
+    label_weight: float = 1.0
+    freeze_text: bool = False
 
 
 class ClipObjective(Objective):
@@ -50,6 +58,9 @@ class ClipObjective(Objective):
     Captions of label tables repeat: in a batch, "with no support devices" is true of many images.
     Plain InfoNCE would push all but one of them away. Here the target of a caption is spread
     evenly over the images whose labels agree with everything it says, and likewise for an image.
+
+    A batch of pairs says little about one image, and there are few images. So a linear head on the
+    image's embedding also learns the labels that the captions are made of; it is then discarded.
     """
 
     def __init__(
@@ -61,6 +72,8 @@ class ClipObjective(Objective):
         self.images = data.at(self.size + _MARGIN)
         self.rows = data.table.to_dict("records")
         self.labels = data.table[list(LABELS)].fillna(0.0).to_numpy()
+        self.targets = head_targets(data.table)
+        self.head = torch.nn.Linear(model.config.projection_dim, self.targets.shape[1])
 
     def draw(self, rng: np.random.Generator, position: int, size: int) -> Batch:
         """Images at a small random shift and brightness, ids of a fresh paraphrase, who fits."""
@@ -81,6 +94,7 @@ class ClipObjective(Objective):
             "pixels": pixels,
             "ids": torch.tensor(tokenize(self.tokenizer, captions)),
             "fits": torch.from_numpy(fits),
+            "targets": self.targets[rows],
         }
 
     def forward(self, batch: Batch) -> Tensor:
@@ -92,7 +106,22 @@ class ClipObjective(Objective):
         fits = batch["fits"].float()
         to_images = -(fits / fits.sum(1, keepdim=True) * log_softmax(logits, dim=1)).sum(1)
         to_texts = -(fits / fits.sum(0, keepdim=True) * log_softmax(logits, dim=0)).sum(0)
-        return (to_images.mean() + to_texts.mean()) / 2
+        contrast = (to_images.mean() + to_texts.mean()) / 2
+        return contrast + self.settings.label_weight * self._label_loss(output, batch["targets"])
+
+    def _label_loss(self, output: Any, targets: Tensor) -> Tensor:
+        """Cross-entropy of the labels that are known, from the normalised image embedding."""
+        answers = self.head(output.image_embeds * SHARPNESS).float()
+        known = ~targets.isnan()
+        losses = binary_cross_entropy_with_logits(answers, targets.nan_to_num(), reduction="none")
+        return (losses * known).sum() / known.sum().clamp_min(1)
+
+
+def head_targets(table: pd.DataFrame) -> Tensor:
+    """Attributes and, where the table tells them, device kinds: 1, 0 or NaN for uncertain."""
+    devices = table[[name for name in table if str(name).startswith("device:")]]
+    known = pd.concat([binarize(table, "u-ignore"), devices], axis="columns")
+    return torch.from_numpy(known.to_numpy(dtype=np.float32))
 
 
 _NEGATED = re.compile(r"\b(?:no|without)\s+([a-z ]+)")
@@ -137,8 +166,13 @@ def caption_corpus(
 
 
 @torch.no_grad()
-def zero_shot(encoder: Any, images: Tensor, table: pd.DataFrame) -> dict[str, float]:
-    """Balanced accuracy, for each attribute, of picking the sentence that fits held-out images."""
+def zero_shot(encoder: Any, images: Tensor, table: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """How well the sentence that fits is picked for held-out images, for each attribute.
+
+    `balanced_accuracy` of taking the nearer sentence, and `auc` of the difference.
+    """
+    from sklearn.metrics import roc_auc_score
+
     pictures = normalize(encoder.embed_images(images), dim=-1)
     result = {}
     for attribute in ATTRIBUTES:
@@ -146,7 +180,12 @@ def zero_shot(encoder: Any, images: Tensor, table: pd.DataFrame) -> dict[str, fl
         scores = (pictures @ (texts[0] - texts[1])).cpu().numpy()
         labels = table[attribute].fillna(0.0).to_numpy()
         known = labels >= 0
-        result[attribute] = _balanced(scores[known] > 0, labels[known] == 1)
+        truth = labels[known] == 1
+        both = truth.any() and not truth.all()
+        result[attribute] = {
+            "balanced_accuracy": _balanced(scores[known] > 0, truth),
+            "auc": float(roc_auc_score(truth, scores[known])) if both else float("nan"),
+        }
     return result
 
 

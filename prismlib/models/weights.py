@@ -208,13 +208,16 @@ def no_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def save_pretrained(model: Any, folder: Path) -> None:
+def save_pretrained(model: Any, folder: Path, keep: bool = False) -> None:
     """Save a diffusers or transformers network as float16 safetensors of at most 15 MB each.
 
     The configuration goes on to say float32: transformers would otherwise compute in the type
     that the numbers are stored in, which a CPU does badly and the other parts do not share.
+    With `keep`, other files that lie in the folder already stay.
     """
     with written_folder(folder) as temporary, no_bars():
+        if keep and folder.is_dir():
+            shutil.copytree(folder, temporary, dirs_exist_ok=True)
         halved(model).save_pretrained(temporary, max_shard_size=SHARD_SIZE)
         config = temporary / "config.json"
         settings = json.loads(config.read_text(encoding="utf-8"))
@@ -223,3 +226,5 @@ def save_pretrained(model: Any, folder: Path) -> None:
                 section["dtype"] = "float32"
         settings.pop("_name_or_path", None)
         config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        for path in weight_files(temporary):
+            path.chmod(0o644)

@@ -1,0 +1,424 @@
+"""The training loop, its data, and the objectives of the parts."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import sobel as scipy_sobel
+from torch.nn.functional import mse_loss
+
+from prismlib.captions import EDIT_PROMPTS, paraphrase
+from prismlib.cohorts.labels import LABELS
+from prismlib.errors import PrismError, UsageError
+from prismlib.models import architectures, data
+from prismlib.models.train_classifier import ClassifierObjective, fit_classifier, moved_by
+from prismlib.models.train_classifier import ClassifierSettings as ForClassifier
+from prismlib.models.train_clip import claims, truth_table
+from prismlib.models.train_unet import CachedInputs, UnetObjective, UnetSettings
+from prismlib.models.train_vae import sobel, standardize_latents
+from prismlib.models.training import (
+    CHECKPOINT,
+    LOG,
+    Objective,
+    Settings,
+    fit,
+    rate_at,
+    settings_from,
+    shuffled,
+)
+
+torch.set_num_threads(1)
+
+
+class Line(Objective):
+    """Fits y = 2x + noise; interrupts itself where it is told to."""
+
+    def __init__(self, stop_at=None, pause=0.0):
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.layer = torch.nn.Linear(1, 1)
+        self.draws, self.stop_at, self.pause = 0, stop_at, pause
+
+    def draw(self, rng, position, size):
+        if self.stop_at == position:
+            raise KeyboardInterrupt
+        time.sleep(self.pause)
+        self.draws += 1
+        x = rng.standard_normal((size, 1), dtype=np.float32)
+        noise = 0.1 * rng.standard_normal((size, 1), dtype=np.float32)
+        return {"x": torch.from_numpy(x), "y": torch.from_numpy(2 * x + noise)}
+
+    def forward(self, batch):
+        return mse_loss(self.layer(batch["x"]).float(), batch["y"])
+
+
+PLAIN = Settings(
+    steps=12, batch_size=4, learning_rate=0.05, warmup_steps=2, precision="fp32", log_seconds=0.0
+)
+
+
+def quiet(_line):
+    """Say nothing."""
+
+
+def weights_of(objective):
+    return torch.cat([p.detach().flatten() for p in objective.parameters()])
+
+
+def test_the_loop_learns():
+    objective = Line()
+    plan = settings_from(Settings, {"steps": 300, "learning_rate": 0.05, "precision": "fp32"})
+    run = fit(objective, plan, report=quiet)
+    assert run.finished and run.step == 300
+    assert objective.layer.weight.item() == pytest.approx(2, abs=0.1)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_resumed_and_uninterrupted_runs_agree_to_the_bit(tmp_path, precision):
+    plan = settings_from(Settings, {**vars(PLAIN), "precision": precision})
+    whole = Line()
+    fit(whole, plan, report=quiet)
+    with pytest.raises(KeyboardInterrupt):
+        fit(Line(stop_at=5 * 4), plan, folder=tmp_path, report=quiet)
+    rest = Line()
+    run = fit(rest, plan, folder=tmp_path, resume=True, report=quiet)
+    assert rest.draws == 12 - 5
+    assert torch.equal(weights_of(rest), weights_of(whole))
+    assert list(pd.read_csv(tmp_path / LOG)["step"]) == list(range(1, 13))
+    assert run.finished
+
+
+def test_what_comes_out_is_the_moving_average():
+    trace = []
+
+    class Traced(Line):
+        def forward(self, batch):
+            trace.append(weights_of(self).clone())
+            return super().forward(batch)
+
+    objective = Traced()
+    fit(objective, settings_from(Settings, {**vars(PLAIN), "ema_decay": 0.5}), report=quiet)
+    after = Line()  # the last weights before averaging are not in the trace; replay them
+    fit(after, settings_from(Settings, {**vars(PLAIN), "ema_decay": 0.0}), report=quiet)
+    raw = [*trace[1:], weights_of(after)]
+    average = trace[0]
+    for step, weight in enumerate(raw, start=1):
+        decay = 0.0 if step == 1 else min(0.5, step / (9 + step))
+        average = decay * average + (1 - decay) * weight
+    torch.testing.assert_close(weights_of(objective), average)
+
+
+def test_max_seconds_stops_cleanly_and_anneals(tmp_path):
+    plan = settings_from(Settings, {**vars(PLAIN), "steps": 10**6})
+    started = time.monotonic()
+    run = fit(Line(pause=0.01), plan, folder=tmp_path, max_seconds=1.0, report=quiet)
+    assert time.monotonic() - started < 10
+    assert not run.finished and 1 < run.step < 200
+    rates = pd.read_csv(tmp_path / LOG)["learning_rate"]
+    assert rates.max() > 0.8 * 0.05
+    assert rates.iloc[-1] < 0.1 * 0.05
+    again = fit(Line(), plan, folder=tmp_path, resume=True, max_seconds=0.3, report=quiet)
+    assert again.step > run.step and again.seconds > run.seconds
+
+
+def test_a_failed_save_leaves_the_checkpoint_that_was_there(tmp_path, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        fit(Line(stop_at=5 * 4), PLAIN, folder=tmp_path, report=quiet)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+
+    def full_disk(_state, path):
+        Path(path).write_bytes(b"half a checkp")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        fit(Line(), PLAIN, folder=tmp_path, resume=True, report=quiet)
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == [CHECKPOINT, LOG]
+
+
+_VICTIM = """
+import sys; sys.path.insert(0, {tests!r})
+from test_training import PLAIN, Line, Settings, fit, settings_from
+from pathlib import Path
+plan = settings_from(Settings, {{**vars(PLAIN), "steps": 10**6, "checkpoint_seconds": 0.0}})
+fit(Line(), plan, folder=Path({folder!r}))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on(tmp_path):
+    program = _VICTIM.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    victim = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 100
+    while not (tmp_path / CHECKPOINT).exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.37)
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.wait()
+    step = torch.load(tmp_path / CHECKPOINT, weights_only=True)["step"]
+    plan = settings_from(Settings, {**vars(PLAIN), "steps": step + 2, "checkpoint_seconds": 0.0})
+    objective = Line()
+    assert fit(objective, plan, folder=tmp_path, resume=True, report=quiet).step == step + 2
+    assert objective.draws == 2
+
+
+def test_resuming_with_other_settings_is_refused(tmp_path):
+    fit(Line(), PLAIN, folder=tmp_path, report=quiet)
+    other = settings_from(Settings, {**vars(PLAIN), "learning_rate": 0.01})
+    with pytest.raises(UsageError, match=r"learning_rate=0\.05.*0\.01"):
+        fit(Line(), other, folder=tmp_path, resume=True, report=quiet)
+
+
+def test_a_loss_that_is_no_number_stops_the_run():
+    class Broken(Line):
+        def forward(self, batch):
+            return super().forward(batch) * float("nan")
+
+    with pytest.raises(PrismError, match="loss is nan at step 0"):
+        fit(Broken(), PLAIN, report=quiet)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"learning_rat": 1.0}, "did you mean learning_rate"),
+        ({"batch_size": "many"}, "batch_size is 'many'"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"precision": "fp8"}, "expected bf16 or fp32"),
+    ],
+)
+def test_wrong_settings_are_named(values, message):
+    with pytest.raises(UsageError, match=message):
+        settings_from(Settings, values)
+
+
+@given(n=st.integers(1, 40), seed=st.integers(0, 9), size=st.integers(1, 9))
+@settings(max_examples=40, deadline=None)
+def test_every_epoch_holds_every_sample_once(n, seed, size):
+    drawn = np.concatenate([shuffled(n, seed, p, size) for p in range(0, 3 * n, size)])
+    for epoch in range(2):
+        assert sorted(drawn[epoch * n : (epoch + 1) * n]) == list(range(n))
+
+
+@given(step=st.integers(0, 500), progress=st.floats(0, 2))
+def test_the_learning_rate_stays_in_its_bounds(step, progress):
+    rate = rate_at(Settings(), step, progress)
+    assert 0 <= rate <= Settings().learning_rate
+    assert rate_at(Settings(), step, min(2, progress + 0.1)) <= rate
+    assert rate_at(Settings(), step, 1.0) == pytest.approx(0)
+
+
+class Squares:
+    """A cohort of grey images; counts how often one is drawn, and can fail at one."""
+
+    name, simulated = "squares", True
+
+    def __init__(self, n, fail_at=None):
+        self.table = pd.DataFrame({"Patient": [f"patient{i}" for i in range(n)]})
+        self.calls, self.fail_at = [], fail_at
+
+    def __len__(self):
+        return len(self.table)
+
+    def image(self, index):
+        if index == self.fail_at:
+            raise RuntimeError("power cut")
+        self.calls.append(index)
+        return np.full((512, 512), (index % 256) / 255, dtype=np.float32)
+
+    def truth(self, index, intervention):
+        return None
+
+
+def test_a_broken_preparation_goes_on_where_it_stood(tmp_path):
+    with pytest.raises(RuntimeError, match="power cut"):
+        data.prepare_images(Squares(40, fail_at=37), tmp_path, processes=1, report=quiet)
+    second = Squares(40)
+    images = data.prepare_images(second, tmp_path, processes=1, report=quiet)
+    assert [int(image[9, 9]) for image in images.images] == list(range(40))
+    assert sorted(second.calls) == [0, 20, *range(32, 40)]  # two to name it, then the last block
+    third = Squares(40)
+    data.prepare_images(third, tmp_path, processes=1, report=quiet)
+    assert sorted(third.calls) == [0, 20]
+    assert images.at(64).shape == (40, 64, 64)
+    assert int(images.at(64)[7].max()) == 7
+
+
+@pytest.mark.slow
+def test_two_processes_prepare_what_one_does(tmp_path):
+    n = data._ALONE + 7
+    images = data.prepare_images(Squares(n), tmp_path, processes=2, report=quiet)
+    assert [int(image[0, 0]) for image in images.images] == list(range(n))
+
+
+def test_another_cohort_gets_another_folder(tmp_path):
+    class Brighter(Squares):
+        def image(self, index):
+            return np.full((512, 512), 0.9, dtype=np.float32)
+
+    assert data.content_key(Squares(3)) != data.content_key(Brighter(3))
+    assert data.content_key(Squares(3)) != data.content_key(Squares(4))
+    assert data.content_key(Squares(3)) == data.content_key(Squares(3))
+
+
+def test_sobel_is_scipys():
+    image = np.random.default_rng(0).random((9, 11))
+    ours = sobel(torch.from_numpy(image)[None, None])[0].numpy()
+    for axis, gradient in ((1, ours[0]), (0, ours[1])):
+        np.testing.assert_allclose(gradient, scipy_sobel(image, axis, mode="nearest") / 8)
+
+
+def test_standardizing_latents_changes_no_reconstruction():
+    torch.manual_seed(0)
+    vae = architectures.autoencoder().eval()
+    images = torch.rand(2, 1, 64, 64)
+    signed = images.expand(-1, 3, -1, -1) * 2 - 1
+    with torch.no_grad():
+        before = vae.encode(signed).latent_dist
+        picture = vae.decode(before.mean).sample
+        standardize_latents(vae, images)
+        after = vae.encode(signed).latent_dist
+        again = vae.decode(after.mean).sample
+    torch.testing.assert_close(again, picture, atol=1e-4, rtol=1e-4)
+    values = after.mean.transpose(0, 1).flatten(1)
+    torch.testing.assert_close(values.mean(1), torch.zeros(8), atol=1e-4, rtol=0)
+    torch.testing.assert_close(values.std(1), torch.ones(8), atol=1e-3, rtol=0)
+    ratio = before.std / after.std  # the posterior's width is scaled with its mean
+    torch.testing.assert_close(ratio, ratio[:1, :, :1, :1].expand_as(ratio), rtol=1e-3, atol=0)
+
+
+class Oracle(torch.nn.Module):
+    """A "U-Net" that answers with a constant and remembers what it was asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.constant = torch.nn.Parameter(torch.tensor(0.25))
+
+    def forward(self, noisy, timesteps, encoder_hidden_states):
+        self.asked = (noisy, timesteps, encoder_hidden_states)
+        return type("Output", (), {"sample": torch.zeros_like(noisy) + self.constant})
+
+
+def unet_objective(**values):
+    rng = np.random.default_rng(0)
+    inputs = CachedInputs(
+        latents=rng.standard_normal((5, 2, 4, 4)).astype(np.float16),
+        embeddings=np.arange(4, dtype=np.float16)[:, None, None] * np.ones((1, 3, 2), np.float16),
+        captions=np.array([[1, 2]] * 4 + [[3, 3]]),
+    )
+    plan = settings_from(UnetSettings, values)
+    return UnetObjective(Oracle(), architectures.scheduler(), inputs, plan)
+
+
+def test_the_plain_loss_is_algorithm_1():
+    objective = unet_objective(min_snr_gamma=0.0)
+    batch = objective.draw(np.random.default_rng(1), 0, 16)
+    loss = objective(batch)
+    assert loss.item() == pytest.approx(mse_loss(torch.full_like(batch["noise"], 0.25),
+                                                 batch["noise"]).item())  # fmt: skip
+    alphas = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2, 0)
+    a = alphas[batch["timesteps"]][:, None, None, None]
+    noisy = a.sqrt() * batch["latents"] + (1 - a).sqrt() * batch["noise"]
+    torch.testing.assert_close(objective.unet.asked[0], noisy, atol=1e-5, rtol=1e-4)
+
+
+def test_min_snr_weighs_nearly_clean_latents_less():
+    objective = unet_objective(min_snr_gamma=5.0)
+    timesteps = torch.tensor([0, 300, 999])
+    a = architectures.scheduler().alphas_cumprod[timesteps]
+    snr = a / (1 - a)
+    expected = torch.minimum(snr, torch.tensor(5.0)) / snr
+    torch.testing.assert_close(objective._weights(timesteps), expected)
+    assert expected[0] < 0.01 and expected[2] == 1
+
+
+def test_captions_are_dropped_as_often_as_asked():
+    never = unet_objective(drop_caption=0.0).draw(np.random.default_rng(0), 0, 64)
+    always = unet_objective(drop_caption=1.0).draw(np.random.default_rng(0), 0, 64)
+    assert (never["embeddings"] > 0).all()
+    assert (always["embeddings"] == 0).all()
+    some = unet_objective(drop_caption=0.25).draw(np.random.default_rng(0), 0, 2000)
+    assert (some["embeddings"][:, 0, 0] == 0).float().mean().item() == pytest.approx(0.25, abs=0.04)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("chest x-ray of a patient showing pleural effusion, cardiomegaly",
+         {"Pleural Effusion": 1, "Cardiomegaly": 1}),
+        ("Normal chest X-ray with no significant findings", {"No Finding": 1}),
+        (EDIT_PROMPTS["remove_devices"].source, {"Support Devices": 1}),
+        (EDIT_PROMPTS["remove_devices"].target, {"Support Devices": 0}),
+        ("an x-ray with no pleural effusion, with edema, possible pneumonia",
+         {"Pleural Effusion": 0, "Edema": 1}),
+    ],
+)  # fmt: skip
+def test_claims_reads_what_a_caption_says(text, said):
+    assert claims(text) == said
+
+
+@given(
+    values=st.lists(st.sampled_from([1.0, 0.0, -1.0, float("nan")]), min_size=14, max_size=14),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=150, deadline=None)
+def test_every_paraphrase_is_true_of_its_own_row(values, seed):
+    row = dict(zip(LABELS, values, strict=True))
+    if 1.0 in values[1:13]:
+        row["No Finding"] = float("nan")  # CheXpert never has a finding beside it
+    labels = np.nan_to_num(np.array([[row[label] for label in LABELS]]))
+    text = paraphrase(row, np.random.default_rng(seed))
+    assert truth_table([text], labels).all(), (text, row)
+
+
+def test_an_image_moves_without_wrapping():
+    image = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    assert moved_by(image, 0, 0).tolist() == image.tolist()
+    assert moved_by(image, 1, -1).tolist() == [[1, 2, 3, 3], [1, 2, 3, 3], [5, 6, 7, 7]]
+
+
+def marked_images(n=48, seed=0):
+    """Images with a bright patch in one of four places for each attribute that is there."""
+    rng = np.random.default_rng(seed)
+    targets = (rng.random((n, 4)) < 0.5).astype(np.float32)
+    images = rng.uniform(0.3, 0.4, (n, 64, 64)).astype(np.float32)
+    for column, (y, x) in enumerate([(8, 8), (8, 40), (40, 8), (40, 40)]):
+        images[:, y : y + 16, x : x + 16] += 0.5 * targets[:, column, None, None]
+    return images, targets
+
+
+def test_a_classifier_learns_what_can_be_seen_and_again_the_same():
+    images, targets = marked_images()
+    same = {"seed": 3, "steps": 60, "batch_size": 16, "image_size": 64, "learning_rate": 3e-3}
+    classifier = fit_classifier(images, targets, **same)
+    fresh, truth = marked_images(seed=1)
+    tensor = torch.from_numpy(fresh).unsqueeze(1)
+    answers = classifier.probabilities(tensor).numpy()
+    assert ((answers > 0.5) == truth).mean() > 0.9
+    short = {**same, "steps": 3}
+    first = fit_classifier(images, targets, **short).logits(tensor)
+    assert torch.equal(first, fit_classifier(images, targets, **short).logits(tensor))
+    other = fit_classifier(images, targets, **{**short, "seed": 4}).logits(tensor)
+    assert not torch.equal(first, other)
+
+
+def test_unknown_targets_teach_nothing():
+    images, targets = marked_images(n=8)
+    targets[:, 1] = np.nan
+    plan = settings_from(ForClassifier, {"image_size": 64})
+    model = architectures.classifier(size=64)
+    objective = ClassifierObjective(model, data.as_bytes(images), targets, plan)
+    objective(objective.draw(np.random.default_rng(0), 0, 8)).backward()
+    gradient = model.classifier.bias.grad
+    assert gradient[1] == 0 and (gradient[[0, 2, 3]] != 0).all()
