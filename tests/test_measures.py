@@ -160,13 +160,13 @@ def test_average_precision_by_hand_and_at_its_ends():
     assert math.isnan(localisation.average_precision(difference, np.zeros((2, 2), bool)))
 
 
-@given(st.floats(-0.5, 1.5), st.integers(0, 99))
-def test_contrast_kept_is_linear_in_what_is_left(share, seed):
+@given(st.floats(-0.5, 1.5), st.floats(-0.3, 0.3), st.integers(0, 99))
+def test_contrast_kept_is_what_is_left_whatever_the_brightness(share, shift, seed):
     rng = np.random.default_rng(seed)
-    without, feature = rng.random((6, 5)), rng.random((6, 5)) + 0.1
+    without, feature = rng.random((6, 5)), rng.random((6, 5))
     where = rng.random((6, 5)) > 0.3
-    where[0, 0] = True
-    image = without + share * feature
+    where[0, :2] = True
+    image = without + share * feature + shift
     image[~where] = 9.0
     kept = preservation.contrast_kept(image, without, without + feature, where)
     assert kept == pytest.approx(share, abs=1e-6)

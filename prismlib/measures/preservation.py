@@ -70,10 +70,13 @@ def error_to_truth(
 def contrast_kept(image: Image, without: Image, with_it: Image, where: NDArray[np.bool_]) -> float:
     """How much of a feature is left: 1 = as visible as in `with_it`, 0 = gone as in `without`.
 
-    The two references differ in the feature alone (a pacemaker, say). `image` minus `without` is
-    projected on their difference inside the mask `where`. NaN if the references do not differ.
+    The two references differ in the feature alone (a pacemaker, say). It is the slope of the
+    regression of `image` minus `without` on their difference over the mask `where`, which should
+    take in some surroundings of the feature: a shift of brightness alone leaves the slope as it
+    is. NaN if the references do not differ there.
     """
     feature = np.subtract(with_it, without, dtype=np.float64)[where]
     left = np.subtract(image, without, dtype=np.float64)[where]
+    feature = feature - feature.mean() if feature.size else feature
     energy = float(feature @ feature)
     return float(left @ feature) / energy if energy else float("nan")
