@@ -266,11 +266,11 @@ def plot_distribution(
     ax: Axes | None = None,
 ) -> Axes:
     """Every single score of each group as a dot, its median as a bar, and a threshold line."""
-    ax = _axes(ax, (5, 0.55 * len(scores) + 1.1))
+    ax = _axes(ax, (5, 0.38 * len(scores) + 1.0))
     for place, values in enumerate(scores.values()):
         dots = np.sort(np.asarray(values, dtype=float))
         spread = 0.22 * np.sin(2.4 * np.arange(len(dots)))
-        ax.plot(dots, place + spread, "o", color=f"C{place}", alpha=0.6, markersize=4)
+        ax.plot(dots, place + spread, "o", color=BEFORE, alpha=0.6, markersize=4)
         if len(dots):
             ax.vlines(np.nanmedian(dots), place - 0.33, place + 0.33, color="black", linewidth=2)
     if threshold is not None:
