@@ -41,7 +41,7 @@ class ClassifierObjective(Objective):
     ) -> None:
         super().__init__()
         self.model, self.images, self.settings = model, images, settings
-        self.targets = torch.from_numpy(np.asarray(targets, dtype=np.float32))
+        self.targets = torch.from_numpy(np.array(targets, dtype=np.float32))
         config = model.pretrained_cfg
         self.mean, self.std = float(config["mean"][0]), float(config["std"][0])
 

@@ -121,7 +121,7 @@ def head_targets(table: pd.DataFrame) -> Tensor:
     """Attributes and, where the table tells them, device kinds: 1, 0 or NaN for uncertain."""
     devices = table[[name for name in table if str(name).startswith("device:")]]
     known = pd.concat([binarize(table, "u-ignore"), devices], axis="columns")
-    return torch.from_numpy(known.to_numpy(dtype=np.float32))
+    return torch.from_numpy(known.to_numpy(dtype=np.float32, copy=True))
 
 
 _NEGATED = re.compile(r"\b(?:no|without)\s+([a-z ]+)")

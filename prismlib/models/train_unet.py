@@ -34,6 +34,13 @@ class UnetSettings(Settings):
     drop_caption: float = 0.1
     min_snr_gamma: float = 5.0
 
+    def __post_init__(self) -> None:
+        if self.captions not in (PARAPHRASES, *TEMPLATES):
+            raise UsageError(
+                f"captions {self.captions!r}; expected {PARAPHRASES} or one of "
+                f"{', '.join(TEMPLATES)}"
+            )
+
 
 @dataclass(frozen=True)
 class CachedInputs:
@@ -127,13 +134,8 @@ def caption_pool(data: TrainingImages, settings: UnetSettings) -> tuple[list[str
     rng = np.random.default_rng([settings.seed, 1])
     if settings.captions == PARAPHRASES:
         pools = [[paraphrase(row, rng) for _ in range(settings.pool)] for row in rows]
-    elif settings.captions in TEMPLATES:
-        pools = [[caption(row, settings.captions)] for row in rows]
     else:
-        raise UsageError(
-            f"captions {settings.captions!r}; expected {PARAPHRASES} or one of "
-            f"{', '.join(TEMPLATES)}"
-        )
+        pools = [[caption(row, settings.captions)] for row in rows]
     index = {"": 0}
     numbers = [[index.setdefault(text, len(index)) for text in pool] for pool in pools]
     return list(index), np.array(numbers)

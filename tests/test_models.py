@@ -1,0 +1,426 @@
+"""Loading, verifying, saving and exporting: the parts as other libraries see them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prismlib import paths
+from prismlib.captions import EDIT_PROMPTS, paraphrase
+from prismlib.cli import main
+from prismlib.errors import PrismError, UsageError
+from prismlib.models import architectures, weights
+from prismlib.models.classifiers import Classifier
+from prismlib.models.clip import ImageTextEncoder, resized
+from prismlib.models.pipeline import LatentDiffusion
+from prismlib.models.tokenizers import check_length, save_tokenizer, tokenize, train_tokenizer
+
+torch.set_num_threads(1)
+
+SMALL = ["--cohort-size", "2", "--held-out", "1", "--set", "steps=2", "--set", "batch_size=2"]
+WORDS = [
+    paraphrase({"Edema": 1.0, "Cardiomegaly": 0.0}, np.random.default_rng(i)) for i in range(9)
+]
+PROMPTS = [text for edit in EDIT_PROMPTS.values() for text in (edit.source, edit.target)]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """A model folder whose parts `prism train` has made, two steps each."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRISM_OUTPUT", str(folder))
+        for part in ("vae", "clip", "unet", "classifier"):
+            model = str(folder / "mini")
+            code = main(["train", part, *SMALL, "--model", model, "--export", model])
+            assert code == 0, part
+    return folder / "mini"
+
+
+@pytest.fixture(scope="session")
+def model(trained) -> LatentDiffusion:
+    return LatentDiffusion.load(trained, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return train_tokenizer([*WORDS, *PROMPTS] * 2, vocabulary=640)
+
+
+def bundled() -> Path:
+    folder = weights.bundled_folder()
+    if not (folder / "pipeline" / "unet").is_dir():
+        pytest.skip("prism-mini is not in this checkout yet")
+    return folder
+
+
+# What plain libraries make of the folders
+
+
+def check_with_plain_libraries(folder: Path) -> None:
+    import timm
+    from diffusers import StableDiffusionPipeline
+    from transformers import CLIPModel, CLIPProcessor
+
+    pipe = StableDiffusionPipeline.from_pretrained(folder / "pipeline")
+    assert {part.dtype for part in (pipe.unet, pipe.vae, pipe.text_encoder)} == {torch.float32}
+    pipe.set_progress_bar_config(disable=True)
+    noise = torch.zeros(1, 8, 4, 4)
+    picture = pipe("chest x-ray", num_inference_steps=1, latents=noise, output_type="np").images
+    assert picture.shape == (1, 64, 64, 3) and np.isfinite(picture).all()
+    clip = CLIPModel.from_pretrained(folder / "clip")
+    processor = CLIPProcessor.from_pretrained(folder / "clip")
+    inputs = processor(
+        text=["no edema"],
+        images=[np.zeros((300, 300, 3), np.uint8)],
+        return_tensors="pt",
+        padding=True,
+    )
+    assert clip(**inputs).logits_per_text.shape == (1, 1)
+    network = timm.create_model(f"local-dir:{folder / 'classifier'}", pretrained=True)
+    assert network(torch.zeros(2, 1, 256, 256)).shape == (2, 4)
+    for shard in folder.rglob("*.safetensors"):
+        assert shard.stat().st_size <= 15_000_000
+
+
+def test_what_prism_train_exports_loads_with_plain_libraries(trained):
+    check_with_plain_libraries(trained)
+    assert {path.name for path in (trained / "training").iterdir()} == {
+        f"{part}.{kind}"
+        for part in ("vae", "clip", "unet", "classifier")
+        for kind in ("csv", "json")
+    }
+    record = json.loads((trained / "training" / "unet.json").read_text())
+    assert record["steps"] == 2 and record["simulated"] and record["images"] == 2
+
+
+def test_the_bundled_model_loads_with_plain_libraries_and_is_small():
+    folder = bundled()
+    check_with_plain_libraries(folder)
+    assert sum(path.stat().st_size for path in weights.weight_files(folder)) < 12_000_000
+    assert weights.verify() == sum(
+        path.relative_to(folder).parts[0] in weights.PARTS for path in weights.weight_files(folder)
+    )
+
+
+def test_the_bundled_pipeline_reads_text_with_the_bundled_clip():
+    bundled()
+    tower = ImageTextEncoder.load().model.text_model.state_dict()
+    encoder = LatentDiffusion.load().text_encoder.state_dict()
+    encoder = {name.removeprefix("text_model."): value for name, value in encoder.items()}
+    assert encoder.keys() == tower.keys()
+    assert all(torch.equal(encoder[name], tower[name]) for name in tower)
+
+
+def test_the_noise_is_section_3_1s(model):
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    torch.testing.assert_close(model.scheduler.betas, betas)
+    assert not model.scheduler.config.clip_sample
+    assert model.scheduler.config.prediction_type == "epsilon"
+
+
+# A loaded Stable Diffusion
+
+
+def test_images_become_latents_and_images_again(model):
+    images = torch.rand(2, 1, 64, 96, generator=torch.Generator().manual_seed(0))
+    latents = model.encode(images)
+    assert latents.shape == (2, 8, 4, 6)
+    assert torch.equal(latents, model.encode(images))
+    torch.testing.assert_close(latents[1:], model.encode(images[1:]), atol=1e-4, rtol=1e-4)
+    decoded = model.decode(latents * 50)
+    assert decoded.shape == (2, 1, 64, 96)
+    assert decoded.min() >= 0 and decoded.max() <= 1
+    noise = model.predict_noise(latents, 10, model.embed(["a", "b"]))
+    assert noise.shape == latents.shape and not noise.requires_grad
+
+
+def test_the_scaling_factor_goes_in_and_comes_out(model):
+    images = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    plain, decoded = model.encode(images), model.decode(model.encode(images))
+    before = model.vae.config.scaling_factor
+    try:
+        model.vae.register_to_config(scaling_factor=2 * before)
+        torch.testing.assert_close(model.encode(images), 2 * plain)
+        torch.testing.assert_close(model.decode(model.encode(images)), decoded)
+    finally:
+        model.vae.register_to_config(scaling_factor=before)
+
+
+def test_a_prompt_that_is_too_long_names_its_words(model):
+    long = " ".join(["with"] * 74) + " patient chest patient"
+    for _ in range(2):  # tokenizing with truncation in between must not hide it
+        with pytest.raises(UsageError, match=r"79 tokens.* at most 77.* words 'chest patient'"):
+            model.embed(["edema", long])
+        assert model.embed([long], truncate=True).shape == (1, 77, 128)
+    check_length(model.tokenizer, [" ".join(["with"] * 75)])
+
+
+def test_embeddings_do_not_depend_on_the_company_they_keep(model):
+    alone = model.embed(["chest x-ray with edema"])
+    torch.testing.assert_close(model.embed(["no", "chest x-ray with edema"])[1:], alone)
+
+
+def test_the_fingerprint_follows_the_files(trained, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(trained / "pipeline", copy)
+    first = LatentDiffusion.load(copy)
+    assert first.weights_sha256 == LatentDiffusion.load(trained).weights_sha256
+    config = copy / "scheduler" / "scheduler_config.json"
+    config.write_text(config.read_text() + "\n")
+    assert LatentDiffusion.load(copy).weights_sha256 != first.weights_sha256
+    assert LatentDiffusion.load(copy).part_sha256("vae") == first.part_sha256("vae")
+
+
+# CLIP and the classifier
+
+
+def test_image_embeddings_do_not_depend_on_the_batch(trained):
+    encoder = ImageTextEncoder.load(trained)
+    images = torch.rand(3, 1, 512, 512, generator=torch.Generator().manual_seed(0))
+    together = encoder.embed_images(images, batch_size=2)
+    assert together.shape == (3, 128)
+    torch.testing.assert_close(together[2:], encoder.embed_images(images[2:]), atol=1e-5, rtol=1e-4)
+    assert encoder.embed_texts(["no edema", "edema"]).shape == (2, 128)
+
+
+def test_our_preprocessing_is_clips_own(trained):
+    from transformers import CLIPImageProcessor
+
+    encoder = ImageTextEncoder.load(trained)
+    grey = np.random.default_rng(0).integers(0, 256, (224, 224, 1), dtype=np.uint8)
+    processor = CLIPImageProcessor.from_pretrained(trained / "clip")
+    pixels = processor(images=[grey.repeat(3, axis=2)], return_tensors="pt")["pixel_values"]
+    theirs = encoder.model.get_image_features(pixel_values=pixels)
+    theirs = theirs if isinstance(theirs, torch.Tensor) else theirs.pooler_output
+    ours = encoder.embed_images(torch.from_numpy(grey[None, None, ..., 0] / np.float32(255)))
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
+
+
+def test_a_classifier_saved_and_loaded_judges_alike(trained, tmp_path):
+    classifier = Classifier.load(trained)
+    assert classifier.attributes == (
+        "Pleural Effusion", "Cardiomegaly", "No Finding", "Support Devices",
+    )  # fmt: skip
+    images = torch.rand(3, 1, 300, 300, generator=torch.Generator().manual_seed(0))
+    logits = classifier.logits(images, batch_size=2)
+    assert logits.shape == (3, 4)
+    torch.testing.assert_close(classifier.probabilities(images), logits.sigmoid())
+    classifier.save(tmp_path / "again")
+    torch.testing.assert_close(Classifier.load(tmp_path / "again").logits(images), logits)
+    assert classifier.logits(images[:0]).shape == (0, 4)
+
+
+def test_resizing_averages_what_it_cannot_show():
+    board = torch.tensor([[0.0, 1.0] * 32, [1.0, 0.0] * 32] * 32)[None, None]
+    torch.testing.assert_close(resized(board, 8), torch.full((1, 1, 8, 8), 0.5), atol=0.03, rtol=0)
+
+
+# Where weights come from
+
+
+@pytest.mark.parametrize("loader", [LatentDiffusion, ImageTextEncoder, Classifier])
+def test_an_unknown_model_is_the_users_mistake(loader, tmp_path):
+    with pytest.raises(UsageError, match="no model 'prism-maxi'"):
+        loader.load("prism-maxi")
+    with pytest.raises(UsageError):
+        loader.load(str(tmp_path / "nowhere"))
+
+
+def test_a_folder_without_parts_says_which(tmp_path, trained):
+    shutil.copytree(trained / "pipeline", tmp_path / "half")
+    shutil.rmtree(tmp_path / "half" / "unet")
+    with pytest.raises(UsageError, match="has no unet"):
+        LatentDiffusion.load(tmp_path / "half")
+    assert LatentDiffusion.load(tmp_path / "half", unet=architectures.unet()).unet is not None
+
+
+def test_a_torn_download_is_one_line(tmp_path, trained):
+    shutil.copytree(trained / "pipeline", tmp_path / "torn")
+    shard = next((tmp_path / "torn" / "unet").glob("*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:1000])
+    with pytest.raises(PrismError, match=r"unet cannot be loaded"):
+        LatentDiffusion.load(tmp_path / "torn")
+
+
+def test_the_hub_is_asked_for_owner_and_name(monkeypatch):
+    from diffusers import StableDiffusionPipeline
+
+    def offline(name, **_):
+        raise OSError(f"cannot reach {name}")
+
+    monkeypatch.setattr(StableDiffusionPipeline, "download", offline)
+    with pytest.raises(UsageError, match="no model 'someone/diffusion' here nor on the hub"):
+        LatentDiffusion.load("someone/diffusion")
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """A small folder of bundled files and its manifest."""
+    folder, manifest = tmp_path / "prism-mini", tmp_path / "weights.yaml"
+    for name in ("pipeline/vae/a.bin", "clip/b.bin", "classifier/c.bin", "training/log.csv"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_bytes(name.encode() * 10)
+    weights.refresh_manifest(folder, manifest)
+    return folder, manifest
+
+
+def test_whole_files_pass(listed):
+    assert weights.verify("", *listed) == 3
+    assert weights.verify("clip", *listed) == 1
+    assert yaml.safe_load(listed[1].read_text())["prism-mini"]["total_bytes"] == 10 * (18 + 10 + 16)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.unlink(), r"b\.bin is missing"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-3]), r"b\.bin is torn: 97 bytes"),
+        (lambda path: path.write_bytes(b"x" + path.read_bytes()[1:]), r"b\.bin is altered"),
+    ],
+)
+def test_a_torn_or_altered_file_is_named_and_refused(listed, damage, message):
+    damage(listed[0] / "clip/b.bin")
+    with pytest.raises(PrismError, match=message):
+        weights.verify("clip", *listed)
+    assert weights.verify("pipeline", *listed) == 1
+
+
+def test_unlisted_parts_are_not_trusted(listed):
+    with pytest.raises(PrismError, match="lists no files for 'ganterfactual'"):
+        weights.verify("ganterfactual", *listed)
+
+
+def test_the_bundled_name_is_verified_before_it_is_loaded(monkeypatch, listed, tmp_path):
+    monkeypatch.setattr(weights, "bundled_folder", lambda: listed[0])
+    monkeypatch.setattr(paths, "manifests", lambda: tmp_path)
+    assert weights.locate("prism-mini", "clip") == listed[0] / "clip"
+    (listed[0] / "clip/b.bin").write_bytes(b"")
+    with pytest.raises(PrismError, match="torn"):
+        ImageTextEncoder.load("prism-mini")
+
+
+def test_large_networks_are_stored_in_shards(monkeypatch, tmp_path):
+    from diffusers import UNet2DConditionModel
+
+    monkeypatch.setattr(weights, "SHARD_SIZE", "2MB")
+    unet = architectures.unet()
+    weights.save_pretrained(unet, tmp_path / "unet")
+    shards = list((tmp_path / "unet").glob("*.safetensors"))
+    assert len(shards) > 2 and max(shard.stat().st_size for shard in shards) < 2_100_000
+    again = UNet2DConditionModel.from_pretrained(tmp_path / "unet").state_dict()
+    for name, value in unet.state_dict().items():
+        torch.testing.assert_close(again[name], value, atol=1e-3, rtol=1e-3)
+
+
+def test_a_failed_save_leaves_the_old_folder(tmp_path):
+    folder = tmp_path / "part"
+    folder.mkdir()
+    (folder / "old").write_text("whole")
+    with pytest.raises(RuntimeError), weights.written_folder(folder) as temporary:
+        (temporary / "new").write_text("half")
+        raise RuntimeError("disk full")
+    assert [path.name for path in tmp_path.rglob("*")] == ["part", "old"]
+    with weights.written_folder(folder) as temporary:
+        (temporary / "new").write_text("whole")
+    assert [path.name for path in tmp_path.rglob("*")] == ["part", "new"]
+
+
+# Tokenizer
+
+
+def test_the_tokenizer_is_the_one_that_transformers_loads(tokenizer, tmp_path):
+    from transformers import CLIPTokenizer
+
+    save_tokenizer(tokenizer, tmp_path / "tokenizer")
+    again = CLIPTokenizer.from_pretrained(tmp_path / "tokenizer")
+    (tmp_path / "tokenizer" / "tokenizer.json").unlink()
+    classic = CLIPTokenizer.from_pretrained(tmp_path / "tokenizer")
+    for text in (*WORDS, *PROMPTS, "Zebra №5, naïve 心脏"):
+        assert tokenizer(text)["input_ids"] == again(text)["input_ids"]
+        assert tokenizer(text)["input_ids"] == classic(text)["input_ids"]
+    assert again.model_max_length == 77
+    assert len(again) <= 640
+
+
+def test_words_of_the_edit_prompts_are_single_tokens(tokenizer):
+    for prompt in PROMPTS:
+        words = prompt.lower().replace("-", " - ").split()
+        assert tokenizer.tokenize(prompt) == [f"{word}</w>" for word in words]
+
+
+@given(text=st.text(st.characters(codec="utf-8", categories=("L", "N", "P")), max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_any_text_can_be_written_and_read_back(text):
+    tokenizer = _shared_tokenizer()
+    ids = tokenize(tokenizer, [text])[0]
+    assert len(ids) == 77 and max(ids) < len(tokenizer)
+    if ids[-2] == tokenizer.eos_token_id:  # not cut
+        read = tokenizer.decode(ids, skip_special_tokens=True)
+        plain = tokenizer.backend_tokenizer.normalizer.normalize_str(text)
+        assert "".join(read.split()) == "".join(plain.split())
+
+
+_TOKENIZERS: list = []
+
+
+def _shared_tokenizer():
+    if not _TOKENIZERS:
+        _TOKENIZERS.append(train_tokenizer([*WORDS, *PROMPTS] * 2, vocabulary=640))
+    return _TOKENIZERS[0]
+
+
+# The command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["vea"], "did you mean vae"),
+        (["vae", "--max-seconds", "0"], "--max-seconds is 0"),
+        (["vae", "--config", "none.yaml"], "none.yaml: no such file"),
+        (["vae", "--set", "steps"], "expected KEY=VALUE"),
+        (["vae", "--set", "stepz=3"], "did you mean steps"),
+        (["vae", "--set", "batch_size=0"], "at least 1"),
+        (["vae", "--cohort-size", "0"], "at least 1"),
+        (["unet", "--set", "captions=rhymes"], "captions 'rhymes'"),
+        (["vae", "--profile", "huge"], "no profile 'huge'"),
+    ],
+)
+def test_wrong_requests_end_in_one_line(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PRISM_OUTPUT", str(tmp_path))
+    assert main(["train", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.npy"))
+
+
+def test_a_trained_part_can_be_trained_on(trained, capsys, monkeypatch):
+    monkeypatch.setenv("PRISM_OUTPUT", str(trained.parent))
+    before = weights.fingerprint(trained)
+    more = [*SMALL[:-4], "--set", "steps=3", "--set", "batch_size=2", "--resume"]
+    assert main(["train", "clip", *more]) == 0
+    assert "going on at step 2" in capsys.readouterr().out
+    assert weights.fingerprint(trained) == before  # nothing is exported unasked
+
+
+def test_the_text_tower_can_be_kept(trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("PRISM_OUTPUT", str(trained.parent))
+    copy = tmp_path / "mini"
+    shutil.copytree(trained, copy)
+    frozen = ["--out", str(tmp_path / "out"), "--model", str(copy), "--export", str(copy)]
+    assert main(["train", "clip", *SMALL, "--set", "freeze_text=true", *frozen]) == 0
+    before, after = (ImageTextEncoder.load(folder).model.state_dict() for folder in (trained, copy))
+    kept = {name for name in before if torch.equal(before[name], after[name])}
+    assert kept >= {name for name in before if name.startswith("text_model.")}
+    assert not any(
+        name.startswith("vision_model") and name.endswith("proj.weight") for name in kept
+    )
+    assert LatentDiffusion.load(copy).part_sha256("text_encoder") == LatentDiffusion.load(
+        trained
+    ).part_sha256("text_encoder")
