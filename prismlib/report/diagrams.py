@@ -1,0 +1,90 @@
+"""Drawn diagrams: how the parts of the method hang together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyBboxPatch
+
+FROZEN, TRAINED, DATA = "#d9e4f1", "#f8ddb7", "#f2f2f2"
+
+
+@dataclass(frozen=True)
+class Box:
+    """A named box with its centre and width, in the diagram's units."""
+
+    text: str
+    x: float
+    y: float
+    colour: str
+    width: float = 1.5
+    height: float = 0.72
+
+
+BOXES: Mapping[str, Box] = {
+    "image": Box("radiograph\n$X$", 0.8, 3, DATA),
+    "source": Box("caption $T$\n(training)", 0.8, 1, DATA),
+    "target": Box("prompts $T$, $T'$\n(editing)", 0.8, 0, DATA),
+    "encoder": Box("image encoder\n$E_I$ (frozen)", 3, 3, FROZEN),
+    "text": Box("CLIP text encoder\n$E_T$ (frozen)", 3, 0.5, FROZEN, 1.8),
+    "noise": Box("add noise\n/ invert", 5.1, 3, DATA),
+    "unet": Box("U-Net\n(trained)", 7, 1.75, TRAINED, 1.6, 1.1),
+    "decoder": Box("decoder\n(frozen)", 9.1, 3, FROZEN),
+    "out": Box("counterfactual\n$X'$", 11.1, 3, DATA, 1.6),
+    "loss": Box("noise error\n(training)", 9.1, 0.5, DATA),
+}
+ARROWS = (
+    ("image", "encoder", ""),
+    ("encoder", "noise", ""),
+    ("noise", "unet", "latents"),
+    ("source", "text", ""),
+    ("target", "text", ""),
+    ("text", "unet", "cross-attention"),
+    ("unet", "decoder", "latents"),
+    ("decoder", "out", ""),
+    ("unet", "loss", ""),
+)
+
+
+def plot_framework(*, ax: Axes | None = None) -> Axes:
+    """Figure 2 redrawn: what is frozen, what is trained, and what flows between them."""
+    if ax is None:
+        _, ax = plt.subplots(figsize=(9, 3.1))
+    for start, end, label in ARROWS:
+        _arrow(ax, BOXES[start], BOXES[end], label)
+    for box in BOXES.values():
+        _draw(ax, box)
+    ax.set(xlim=(-0.2, 12.1), ylim=(-0.6, 3.6))
+    ax.set_axis_off()
+    return ax
+
+
+def _draw(ax: Axes, box: Box) -> None:
+    corner = (box.x - box.width / 2, box.y - box.height / 2)
+    ax.add_patch(
+        FancyBboxPatch(
+            corner,
+            box.width,
+            box.height,
+            boxstyle="round,pad=0.04",
+            facecolor=box.colour,
+            edgecolor="0.35",
+            zorder=2,
+        )
+    )
+    ax.text(box.x, box.y, box.text, ha="center", va="center", fontsize=8, zorder=3)
+
+
+def _arrow(ax: Axes, start: Box, end: Box, label: str) -> None:
+    """An arrow between the sides that face each other."""
+    level = abs(start.y - end.y) < 0.1
+    tail = (start.x + start.width / 2 + 0.05, start.y)
+    head = (end.x - end.width / 2 - 0.07, end.y)
+    if not level and end.text.startswith("U-Net"):
+        head = (end.x - end.width / 2 - 0.07, end.y + (0.3 if start.y > end.y else -0.3))
+    ax.annotate("", head, tail, arrowprops={"arrowstyle": "-|>", "color": "0.35"}, zorder=1)
+    if label:
+        middle = ((tail[0] + head[0]) / 2, (tail[1] + head[1]) / 2)
+        plate = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+        ax.text(*middle, label, ha="center", va="center", fontsize=7.5, bbox=plate)
