@@ -32,7 +32,7 @@ TARGETS = [
     "an x-ray with no pleural effusion",
 ]
 PAPER = replace(RECIPES["paper"], steps=4)
-FAST = replace(RECIPES["fast"], steps=4)
+FAST = replace(RECIPES["fast"], steps=4, residual=False)
 SHARED = replace(FAST, name="shared", inversion="direct-shared")
 STEERED = replace(SHARED, name="steered", negative="source")
 ALL = [

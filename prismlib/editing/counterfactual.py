@@ -52,7 +52,12 @@ class Counterfactual:
         return self.image - self.factual
 
     def composed(self) -> Image:
-        """factual + counterfactual - reconstruction, in [0, 1]: the edit without what was lost."""
+        """factual + counterfactual - reconstruction, in [0, 1]: the edit without what was lost.
+
+        The image itself where the recipe composed it already.
+        """
+        if self.recipe.residual:
+            return self.image
         return np.clip(self.factual + (self.image - self.reconstruction), 0.0, 1.0)
 
 
