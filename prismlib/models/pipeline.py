@@ -53,6 +53,11 @@ class LatentDiffusion:
             components[part].to(best_device(device))
         return cls(components, str(name_or_path), folder)
 
+    def with_unet(self, unet: Any) -> "LatentDiffusion":
+        """The same frozen parts with another U-Net, which is put into evaluation mode."""
+        parts = {name: getattr(self, name) for name in COMPONENTS}
+        return LatentDiffusion({**parts, "unet": unet.to(self.device)}, self.name, self.folder)
+
     @property
     def device(self) -> torch.device:
         """Where the U-Net lies."""

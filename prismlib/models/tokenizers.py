@@ -71,6 +71,8 @@ def _assemble(
 
 def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
     """Save as a transformers folder, with the classic `vocab.json` and `merges.txt` beside."""
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
     with written_folder(folder) as temporary:
         tokenizer.save_pretrained(temporary)
         model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]

@@ -1,5 +1,6 @@
 """The U-Net: Algorithm 1, with the frozen parts run once."""
 
+import copy
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -99,6 +100,19 @@ class UnetObjective(Objective):
             return torch.ones(len(timesteps), device=timesteps.device)
         snr = self.snr.to(timesteps.device)[timesteps]
         return snr.clamp(max=gamma) / snr
+
+
+def starting_unet(model: Any, start: str, seed: int = 0) -> Any:
+    """A trainable U-Net shaped like `model`'s, from its weights (`model`) or from `nothing`."""
+    if start not in ("model", "nothing"):
+        raise UsageError(f"start {start!r}; expected model or nothing")
+    if start == "model":
+        unet = copy.deepcopy(model.unet)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            unet = type(model.unet).from_config(model.unet.config).to(model.device)
+    return unet.requires_grad_(True).train()
 
 
 def cache_inputs(

@@ -37,11 +37,11 @@ BOXES: Mapping[str, Box] = {
 ARROWS = (
     ("image", "encoder", ""),
     ("encoder", "noise", ""),
-    ("noise", "unet", "latents"),
+    ("noise", "unet", ""),
     ("source", "text", ""),
     ("target", "text", ""),
     ("text", "unet", "cross-attention"),
-    ("unet", "decoder", "latents"),
+    ("unet", "decoder", ""),
     ("decoder", "out", ""),
     ("unet", "loss", ""),
 )
