@@ -31,9 +31,12 @@ report.save_table(pd.DataFrame({{"n": [n_images]}}), "table_{stem}", simulated=T
 
 # The command line with the notebooks of a test, as another process would run it.
 COMMAND = """
+import signal
 import sys
 from pathlib import Path
 from prismlib import cli, paths
+# Where tests run in the background, an ignored Ctrl-C would be inherited.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from prismlib.report import provenance
 provenance.source_hash = provenance.weights_hash = lambda: "frozen"
 folder = Path(sys.argv.pop(1))
