@@ -10,21 +10,27 @@ from prismlib.cohorts.phantom.cohort import PhantomCohort
 from prismlib.measures import signs
 
 
-def chest(heart_width: float = 170, fluid: float = 0.0, wires: int = 0) -> np.ndarray:
+def chest(
+    heart_width: float = 170, fluid: float = 0.0, wires: int = 0, to_the_right: float = 0.36
+) -> np.ndarray:
     """Two dark lungs 380 pixels apart at their outer edges, a bright heart, optional fluid, wires.
 
-    `fluid` is how dense the lungs are below row 290, from 0 (air) to 1 (like the heart).
+    `fluid` is how dense the lungs are below row 290, from 0 (air) to 1 (like the heart);
+    `to_the_right` the share of the heart on the patient's right.
     """
     rows, columns = np.mgrid[0:512, 0:512]
     image = np.full((512, 512), 0.65)
     image[(columns < 40) | (columns > 472)] = 0.05
     for side in (-1, 1):
-        lung = ((columns - 256 - side * 110) / 80) ** 2 + ((rows - 225) / 160) ** 2 < 1
+        lung = ((columns - 256 - side * 110) / 80) ** 4 + ((rows - 225) / 160) ** 4 < 1
         image[lung] = 0.2
         image[lung & (rows > 290)] = 0.2 + fluid * 0.6
     image[(rows > 345) & (np.abs(columns - 256) < 190)] = 0.7
-    half_width = 36 + (heart_width / 2 - 36) * np.clip((rows - 190) / 130, 0, 1)
-    image[(np.abs(columns - 256) < half_width) & (rows < 350)] = 0.85
+    grown = np.clip((rows - 190) / 130, 0, 1)
+    right, left = (
+        36 + (share * heart_width - 36) * grown for share in (to_the_right, 1 - to_the_right)
+    )
+    image[(columns > 256 - right) & (columns < 256 + left) & (rows < 350)] = 0.85
     for wire in range(wires):
         image[90 + 14 * wire : 92 + 14 * wire, 90:400] = 1.0
     return ndimage.gaussian_filter(image, 1.0).astype(np.float32)
@@ -40,9 +46,13 @@ def test_the_frame_of_a_drawn_chest():
     assert thorax.right_lung[:, :256].sum() == thorax.right_lung.sum()
 
 
-@pytest.mark.parametrize("width", [140, 180, 220, 260])
+@pytest.mark.parametrize("width", [140, 165, 190, 215])
 def test_the_ratio_of_a_drawn_chest(width):
     assert signs.cardiothoracic_ratio(chest(width)) == pytest.approx(width / 380, abs=0.03)
+
+
+def test_a_heart_that_does_not_reach_to_the_left_is_none():
+    assert math.isnan(signs.cardiothoracic_ratio(chest(200, to_the_right=0.6)))
 
 
 def test_denser_lower_zones_measure_denser():
@@ -90,4 +100,5 @@ def test_each_sign_follows_its_own_intervention_in_simulated_subjects(name, sign
     for index in range(len(cohort)):
         present, absent = (cohort.truth(index, {name: value}).image for value in (1, 0))
         shifts.append(sign(present) - sign(absent))
-    assert np.median(shifts) > least
+    assert np.isfinite(shifts).sum() >= 4
+    assert np.nanmedian(shifts) > least

@@ -21,6 +21,8 @@ RIB_HEIGHT = 35  # pixels; bright structures lower than this are taken out befor
 SEARCHED_ROWS = ((110, 180), (180, 250), (250, 320))
 SEARCHED_COLUMNS = ((126, 196), (316, 386))
 LUNG_AREA = (0.015, 0.25)  # plausible share of the image for one lung
+MIDLINE_GAP = 8  # pixels beside the midline where no border of the heart is sought
+FURTHEST_RIGHT, LEFT_OVER_RIGHT = 0.55, 1.2  # of half a thorax; of the reach to the right
 WIRE_RADIUS, WIRE_CONTRAST, WIRE_AREA = 4, 0.07, 100  # pixels, fraction of full scale, pixels
 
 
@@ -103,7 +105,8 @@ def cardiothoracic_ratio(image: Image) -> float:
     """The heart's greatest width over the inner thorax's; above 0.5 the heart counts as enlarged.
 
     Each border of the heart is the path down the picture along which brightness falls most on the
-    way outwards. It ends where it begins to slide along the diaphragm.
+    way outwards; it ends where it begins to slide along the diaphragm, or fades into fluid. NaN if
+    the two borders do not look like a heart's, which reaches further to the left.
     """
     thorax = find_thorax(image)
     if thorax is None:
@@ -111,20 +114,44 @@ def cardiothoracic_ratio(image: Image) -> float:
     smooth = ndimage.grey_opening(ndimage.gaussian_filter(image, 1), size=(31, 1))
     smooth = ndimage.gaussian_filter1d(smooth, 3, axis=0)
     slope = ndimage.gaussian_filter1d(smooth, 2, axis=1, order=1)[thorax.rows(0.40, 0.88)]
-    return sum(_heart_reach(slope, thorax, side) for side in (-1, 1)) / thorax.width
+    right, left = _heart_reach(slope, thorax)
+    half = thorax.width / 2
+    if right > FURTHEST_RIGHT * half or left < LEFT_OVER_RIGHT * right:
+        return float("nan")
+    return (right + left) / thorax.width
 
 
-def _heart_reach(slope: Image, thorax: Thorax, side: int) -> float:
-    """How far the heart reaches from the midline on one side, in pixels."""
-    start = 8
-    columns = thorax.midline + side * np.arange(start, int(0.97 * thorax.width / 2))
+def _heart_reach(slope: Image, thorax: Thorax) -> tuple[float, float]:
+    """How far the heart reaches from the midline to the patient's right and left, in pixels.
+
+    The right border runs nearly straight down, so that it says best where the diaphragm begins;
+    the left one may end little below that.
+    """
+    (right, right_fades), (left, left_fades) = (_border(slope, thorax, side) for side in (-1, 1))
+    right_slides = _first_slide(right, rows=16, rate=2.5)
+    left_slides = _first_slide(left, rows=20, rate=2.3)
+    found = right_slides < len(right)
+    left_end = min(left_slides, right_slides + 15 if found else left_fades)
+    right_end = min(right_slides, right_fades)
+    reach = (path[: max(10, end)].max() for path, end in ((right, right_end), (left, left_end)))
+    first, second = (float(pixels + MIDLINE_GAP) for pixels in reach)
+    return first, second
+
+
+def _border(slope: Image, thorax: Thorax, side: int) -> tuple[NDArray[np.int64], int]:
+    """The heart's border on one side as columns from `MIDLINE_GAP`, and the row where it fades."""
+    columns = thorax.midline + side * np.arange(MIDLINE_GAP, int(0.97 * thorax.width / 2))
     falling = np.clip(-side * slope[:, np.clip(columns, 0, SIZE - 1)], 0, None)
     path = _steepest_path(falling, reach=3)
     strength = ndimage.uniform_filter1d(falling[np.arange(len(path)), path], 7)
-    slides = np.abs(path[16:] - path[:-16]) >= 2.5 * 16
-    fades = strength[20:] < 0.3 * np.median(strength[:40])
-    ends = [len(path), *np.flatnonzero(slides)[:1], *(20 + np.flatnonzero(fades)[:1])]
-    return float(path[: max(10, min(ends))].max() + start)
+    fades = 20 + np.flatnonzero(strength[20:] < 0.3 * np.median(strength[:40]))
+    return path, int(fades[0]) if fades.size else len(path)
+
+
+def _first_slide(path: NDArray[np.int64], rows: int, rate: float) -> int:
+    """The first row from which a path moves outwards by `rate` columns a row for so many rows."""
+    slides = np.flatnonzero(path[rows:] - path[:-rows] >= rate * rows)
+    return int(slides[0]) if slides.size else len(path)
 
 
 def _steepest_path(gain: NDArray[np.floating], reach: int) -> NDArray[np.int64]:
