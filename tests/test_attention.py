@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_stable_diffusion import save_tiny_stable_diffusion, tiny_tokenizer
 from torch.nn.functional import scaled_dot_product_attention
@@ -37,6 +37,7 @@ def tokens(words):
 
 
 @given(words=WORDS)
+@settings(deadline=None)
 def test_a_prompt_aligned_with_itself_is_the_identity(words):
     alignment = align_tokens(words, words, LENGTH)
     assert torch.equal(alignment.mapper, torch.eye(LENGTH))
@@ -44,6 +45,7 @@ def test_a_prompt_aligned_with_itself_is_the_identity(words):
 
 
 @given(source=WORDS, target=WORDS)
+@settings(deadline=None)
 def test_aligned_target_tokens_have_sources_and_others_have_none(source, target):
     alignment = align_tokens(source, target, LENGTH)
     assert torch.equal(alignment.mapper.sum(0) > 0, alignment.aligned == 1)
@@ -51,6 +53,7 @@ def test_aligned_target_tokens_have_sources_and_others_have_none(source, target)
 
 
 @given(source=WORDS, target=WORDS)
+@settings(deadline=None)
 def test_no_attention_is_made_out_of_nothing(source, target):
     given_away = align_tokens(source, target, LENGTH).mapper.sum(1)
     assert (given_away <= 1 + 1e-6).all()
@@ -59,6 +62,7 @@ def test_no_attention_is_made_out_of_nothing(source, target):
 
 
 @given(source=WORDS, target=WORDS)
+@settings(deadline=None)
 def test_refinement_keeps_order_and_pairs_equal_tokens(source, target):
     if len(source) == len(target):
         target = [*target, (8,)]
@@ -72,6 +76,7 @@ def test_refinement_keeps_order_and_pairs_equal_tokens(source, target):
 
 
 @given(common=WORDS, extra=WORDS)
+@settings(deadline=None)
 def test_words_added_at_the_end_leave_all_common_words_aligned(common, extra):
     alignment = align_tokens(common, [*common, *extra, (9,)], LENGTH)
     kept = 1 + sum(len(word) for word in common)
@@ -79,6 +84,7 @@ def test_words_added_at_the_end_leave_all_common_words_aligned(common, extra):
 
 
 @given(source=WORDS, target=WORDS)
+@settings(deadline=None)
 def test_the_closing_tokens_and_the_padding_meet(source, target):
     alignment = align_tokens(source, target, LENGTH)
     ends = len(tokens(source)) - 1, len(tokens(target)) - 1
@@ -88,6 +94,7 @@ def test_the_closing_tokens_and_the_padding_meet(source, target):
 
 
 @given(source=WORDS, target=WORDS, length=st.integers(2, 8))
+@settings(deadline=None)
 def test_prompts_longer_than_the_context_are_aligned_as_far_as_it_goes(source, target, length):
     alignment = align_tokens(source, target, length)
     assert alignment.mapper.shape == (length, length)
