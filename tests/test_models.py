@@ -96,6 +96,8 @@ def test_what_prism_train_exports_loads_with_plain_libraries(trained):
         for part in ("vae", "clip", "unet", "classifier")
         for kind in ("csv", "json")
     }
+    card = (trained / "README.md").read_text()
+    assert "SIMULATED" in card and "| unet | 2 | patient100000 to patient100001 | 2 | 2 |" in card
     record = json.loads((trained / "training" / "unet.json").read_text())
     assert record["steps"] == 2 and record["simulated"] and record["images"] == 2
 

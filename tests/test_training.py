@@ -1,5 +1,6 @@
 """The training loop, its data, and the objectives of the parts."""
 
+import json
 import os
 import signal
 import subprocess
@@ -20,10 +21,16 @@ from prismlib.captions import EDIT_PROMPTS, paraphrase
 from prismlib.cohorts.labels import LABELS
 from prismlib.errors import PrismError, UsageError
 from prismlib.models import architectures, data
+from prismlib.models.records import read_log, read_records, record_table
 from prismlib.models.train_classifier import ClassifierObjective, fit_classifier, moved_by
 from prismlib.models.train_classifier import ClassifierSettings as ForClassifier
 from prismlib.models.train_clip import claims, truth_table
-from prismlib.models.train_unet import CachedInputs, UnetObjective, UnetSettings
+from prismlib.models.train_unet import (
+    CachedInputs,
+    UnetObjective,
+    UnetSettings,
+    prompt_margin,
+)
 from prismlib.models.train_vae import sobel, standardize_latents
 from prismlib.models.training import (
     CHECKPOINT,
@@ -422,3 +429,41 @@ def test_unknown_targets_teach_nothing():
     objective(objective.draw(np.random.default_rng(0), 0, 8)).backward()
     gradient = model.classifier.bias.grad
     assert gradient[1] == 0 and (gradient[[0, 2, 3]] != 0).all()
+
+
+def test_a_prompt_margin_is_the_difference_of_two_noise_errors():
+    class Reader:
+        """Predicts the true noise under the embedding 1, nothing under the embedding 0."""
+
+        scheduler = architectures.scheduler()
+
+        def embed(self, prompts):
+            return torch.tensor([float(prompt == "fits") for prompt in prompts])[:, None, None]
+
+        def predict_noise(self, noisy, timestep, embeddings):
+            alpha = self.scheduler.alphas_cumprod[timestep]
+            noise = (noisy - alpha.sqrt() * latents) / (1 - alpha).sqrt()
+            return noise * embeddings[:, :, :, None]
+
+    latents = torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    margin = prompt_margin(Reader(), latents, ("fits", "does not"))
+    assert margin.shape == (3,)
+    np.testing.assert_allclose(margin, 1, atol=0.25)  # the variance of the noise, less zero
+    np.testing.assert_allclose(
+        prompt_margin(Reader(), latents, ("does not", "fits")), -margin, rtol=1e-5
+    )
+
+
+def test_records_become_rows(tmp_path):
+    assert record_table(read_records(tmp_path)).empty
+    record = {
+        "part": "vae", "settings": {"batch_size": 4, "accumulation": 2}, "first_patient": "a",
+        "last_patient": "b", "images": 9, "steps": 10, "minutes": 1.5, "device": "CPU",
+        "measured": {"psnr": 30.0, "held_out": {"x": {"auc": 0.5}}},
+    }  # fmt: skip
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "vae.json").write_text(json.dumps(record))
+    table = record_table(read_records(tmp_path))
+    assert list(table["measure"]) == ["psnr", "held_out: x: auc"]
+    assert list(table["samples"]) == [80, 80]
+    assert read_log(tmp_path, "vae").empty

@@ -18,7 +18,9 @@ from prismlib.models.classifiers import Classifier
 from prismlib.models.clip import ImageTextEncoder
 from prismlib.models.data import TrainingImages, as_floats, cache_folder, prepare_images
 from prismlib.models.devices import best_device
+from prismlib.models.export import RECORD, export
 from prismlib.models.pipeline import LatentDiffusion
+from prismlib.models.records import read_records
 from prismlib.models.tokenizers import save_tokenizer, train_tokenizer
 from prismlib.models.train_classifier import (
     ClassifierObjective,
@@ -45,7 +47,6 @@ from prismlib.models.train_vae import (
 )
 from prismlib.models.training import Objective, Run, Settings, fit, settings_from
 
-RECORD = "record.json"
 HELD_OUT = 64  # development subjects on which a part is measured when it is done
 COHORT_SIZE = 3000
 STANDARDIZE = 48  # training images, of 1024 latents each, that the latents' scale comes from
@@ -108,6 +109,7 @@ def train(request: Request) -> dict[str, Any]:
         "profile": request.profile.name,
         "simulated": request.profile.simulated,
         "cohort_size": request.cohort_size,
+        "held_out": request.held_out,
         "device": _device_name(),
         "settings": asdict(settings),
         **record,
@@ -117,53 +119,6 @@ def train(request: Request) -> dict[str, Any]:
     if request.export is not None:
         export(request.out, folders, weights.model_folder(request.export), request.part)
     return record
-
-
-def export(out: Path, folders: list[str], model: Path, part: str) -> None:
-    """Copy what a training left in `out/model` into a model folder, and its record and log.
-
-    The manifest is written anew if that folder is the bundled one.
-    """
-    import shutil
-
-    for name in folders:
-        with weights.written_folder(model / name) as temporary:
-            shutil.copytree(out / "model" / name, temporary, dirs_exist_ok=True)
-    training = model / "training"
-    training.mkdir(exist_ok=True)
-    for source, suffix in ((RECORD, "json"), ("training.csv", "csv")):
-        if (out / source).is_file():
-            with paths.written_whole(training / f"{part}.{suffix}") as temporary:
-                shutil.copyfile(out / source, temporary)
-    _write_index(model / "pipeline")
-    if model.resolve() == weights.bundled_folder().resolve():
-        weights.refresh_manifest()
-
-
-def _write_index(pipeline: Path) -> None:
-    """`model_index.json`, by which diffusers knows what the folders of a pipeline are."""
-    if not pipeline.is_dir():
-        return
-    if not (pipeline / "scheduler").is_dir():
-        with weights.written_folder(pipeline / "scheduler") as temporary:
-            architectures.scheduler().save_pretrained(temporary)
-    import diffusers
-
-    index = {
-        "_class_name": "StableDiffusionPipeline",
-        "_diffusers_version": diffusers.__version__,
-        "feature_extractor": [None, None],
-        "image_encoder": [None, None],
-        "requires_safety_checker": False,
-        "safety_checker": [None, None],
-        "scheduler": ["diffusers", "DDIMScheduler"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-    }
-    with paths.written_whole(pipeline / "model_index.json") as temporary:
-        temporary.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
 Trained = tuple[list[str], dict[str, Any]]
@@ -219,7 +174,8 @@ def _train_clip(request: Request, settings: ClipSettings) -> Trained:
     text["zero_shot"] = zero_shot(ImageTextEncoder.load(folder), images, table)
     record = _record(run, data, text)
     if text_tower is not None:
-        return ["clip"], record
+        before = [r for r in read_records(request.model) if r["part"] == "clip"]
+        return ["clip"], {**record, "text_tower_from": before}
     weights.save_pretrained(_text_encoder(model), request.out / "model/pipeline/text_encoder")
     return ["pipeline/tokenizer", "pipeline/text_encoder", "clip"], record
 

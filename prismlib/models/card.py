@@ -1,0 +1,114 @@
+"""The model card: what a set of weights is, written from the records of its training."""
+
+from pathlib import Path
+from typing import Any
+
+from prismlib import paths
+from prismlib.models.records import flat, read_records
+
+CARD = "README.md"
+
+_HEAD = """\
+---
+license: mit
+library_name: diffusers
+pipeline_tag: text-to-image
+tags: [chest-x-ray, counterfactual]
+---
+
+# {name}
+
+A small latent diffusion model of frontal chest radiographs, with the image-text encoder and the
+classifier that its counterfactuals are measured with. It exists so that the companion's code runs
+from a fresh clone, with nothing to download.
+
+**{domain} NOT FOR CLINICAL USE.**
+
+- `pipeline/`: autoencoder, text encoder, tokenizer, U-Net and DDIM scheduler;
+  `diffusers.StableDiffusionPipeline.from_pretrained(folder)` loads it
+- `clip/`: image-text encoder for S_CLIP (Equation 1);
+  `transformers.CLIPModel.from_pretrained(folder)` loads it
+- `classifier/`: EfficientNet with a head for each of the four attributes;
+  `timm.create_model("local-dir:" + folder, pretrained=True)`
+- `training/`: each part's record and loss curve
+
+Weights are stored in float16 and load as float32. Bytes and SHA-256 of every file are in
+`data_manifests/weights.yaml` and are checked at every load by name.
+"""
+
+_SIMULATED = (
+    "Every subject that these weights have seen is SIMULATED: drawn by a structural causal model,\n"
+    "rendered, never imaged. What the model does to a real radiograph says nothing about a patient."
+)
+_REAL = "These weights were trained on real radiographs under their data set's own licence."
+
+_LIMITS = """\
+## How it was made
+
+`prism train vae`, `clip`, `unet`, `classifier`, each with `--export`, in this order. The U-Net is
+trained by Algorithm 1 of the paper on paraphrased captions, with the autoencoder and the text
+encoder frozen. The classifier that judges has seen only subjects of the split `judges`, which no
+generator saw; what is measured below is measured on subjects of the split `development`.
+
+## Limits
+
+- The autoencoder keeps the form of organs and large devices and blurs thin wires, noise and
+  burned-in text; its PSNR above bounds every edit that does not compose residually.
+- How far the U-Net follows a prompt is measured, not assumed: see the tables `table_gallery` and
+  `table_wording` of notebook 02 and `table_2` of notebook 04.
+- Prompts are understood only in the words of the captions' vocabulary (findings of CheXpert,
+  "severe", "lots of", "no", "without", device kinds); other words are spelled out and mean nothing.
+- The image-text encoder and the classifier know subjects like those above. On other radiographs
+  their scores are not probabilities of anything.
+"""
+
+
+def write_card(folder: Path) -> Path:
+    """Write `README.md` into a model folder from the records in its `training/`."""
+    records = read_records(folder)
+    simulated = all(record["simulated"] for record in records)
+    text = "\n".join(
+        [
+            _HEAD.format(name=folder.name, domain=_SIMULATED if simulated else _REAL),
+            "## Training\n",
+            *_training(records),
+            "",
+            "## Measured on held-out subjects\n",
+            *_measured(records),
+            "",
+            _LIMITS,
+        ]
+    )
+    with paths.written_whole(folder / CARD) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return folder / CARD
+
+
+def _training(records: list[dict[str, Any]]) -> list[str]:
+    lines = [
+        "| part | images | patients | steps | batch | minutes | hardware |",
+        "|---|--:|---|--:|--:|--:|---|",
+    ]
+    earlier = [
+        {**before, "part": f"{record['part']}, text tower"}
+        for record in records
+        for before in record.get("text_tower_from", [])
+    ]
+    for record in sorted([*records, *earlier], key=lambda record: record["part"]):
+        batch = record["settings"]["batch_size"] * record["settings"]["accumulation"]
+        lines.append(
+            f"| {record['part']} | {record['images']} | {record['first_patient']} to "
+            f"{record['last_patient']} | {record['steps']} | {batch} | {record['minutes']} | "
+            f"{record['device']} |"
+        )
+    return lines
+
+
+def _measured(records: list[dict[str, Any]]) -> list[str]:
+    lines = ["| part | measure | value |", "|---|---|--:|"]
+    for record in records:
+        lines += [
+            f"| {record['part']} | {name} | {value:.3f} |"
+            for name, value in flat(record["measured"]).items()
+        ]
+    return lines

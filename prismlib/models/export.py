@@ -1,0 +1,59 @@
+"""From a finished training to a model folder that plain libraries load."""
+
+import json
+import shutil
+from pathlib import Path
+
+import diffusers
+
+from prismlib import paths
+from prismlib.models import architectures, weights
+from prismlib.models.card import write_card
+from prismlib.models.training import LOG
+
+RECORD = "record.json"
+
+
+def export(out: Path, folders: list[str], model: Path, part: str) -> None:
+    """Copy what a training left in `out/model` into a model folder, and its record and log.
+
+    The folder's card is written anew from the records of all its parts, and the manifest if that
+    folder is the bundled one.
+    """
+    for name in folders:
+        with weights.written_folder(model / name) as temporary:
+            shutil.copytree(out / "model" / name, temporary, dirs_exist_ok=True)
+    training = model / "training"
+    training.mkdir(exist_ok=True)
+    for source, suffix in ((RECORD, "json"), (LOG, "csv")):
+        if (out / source).is_file():
+            with paths.written_whole(training / f"{part}.{suffix}") as temporary:
+                shutil.copyfile(out / source, temporary)
+    _write_index(model / "pipeline")
+    write_card(model)
+    if model.resolve() == weights.bundled_folder().resolve():
+        weights.refresh_manifest()
+
+
+def _write_index(pipeline: Path) -> None:
+    """`model_index.json`, by which diffusers knows what the folders of a pipeline are."""
+    if not pipeline.is_dir():
+        return
+    if not (pipeline / "scheduler").is_dir():
+        with weights.written_folder(pipeline / "scheduler") as temporary:
+            architectures.scheduler().save_pretrained(temporary)
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": diffusers.__version__,
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    with paths.written_whole(pipeline / "model_index.json") as temporary:
+        temporary.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
