@@ -51,6 +51,11 @@ def test_it_opens_with_what_it_is(path):
     assert [word for word in HEADER if word not in text] == []
 
 
+def test_stored_outputs_come_from_a_run(path):
+    for cell in code(path):  # nbval fails a cell whose output was put in without one
+        assert not cell.outputs or cell.execution_count is not None, lines(cell.source)[:2]
+
+
 def test_prose_carries_it(path):
     cells = read(path).cells
     prose = sum(cell.cell_type == "markdown" for cell in cells)
