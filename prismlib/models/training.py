@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from prismlib import config, paths
 from prismlib.errors import PrismError, UsageError
+from prismlib.models.devices import best_device
 
 Batch = dict[str, Tensor]
 S = TypeVar("S", bound="Settings")
@@ -142,6 +143,7 @@ class _Loop:
     ) -> None:
         self.settings, self.folder, self.report = settings, folder, report
         self.accelerator = Accelerator()
+        best_device(self.accelerator.device)  # before the first large tensor is freed
         self.parameters = [p for p in objective.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
             self.parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
