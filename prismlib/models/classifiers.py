@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,14 @@ import torch
 from torch import Tensor
 
 from prismlib.cohorts.labels import ATTRIBUTES
-from prismlib.errors import PrismError, UsageError
+from prismlib.errors import UsageError
 from prismlib.models import weights
 from prismlib.models.clip import resized
 from prismlib.models.devices import best_device
+from prismlib.models.loading import OnDisk, downloaded, failing_as
 
 
-class Classifier:
+class Classifier(OnDisk):
     """A grey-image network with a sigmoid head for each of `attributes`, in evaluation mode."""
 
     def __init__(
@@ -43,14 +43,13 @@ class Classifier:
         """Load `prism-mini`'s classifier, a timm folder, or one from the hub."""
         import timm
 
-        folder = weights.locate(name_or_path, "classifier") or _downloaded(str(name_or_path))
+        folder = weights.locate(name_or_path, "classifier") or downloaded(
+            str(name_or_path), "classifier", ["config.json", "model*.safetensors"]
+        )
         if not (folder / "config.json").is_file():
             raise UsageError(f"{folder} has no config.json; expected a timm folder")
-        try:
+        with failing_as(f"{folder} cannot be loaded by timm"):
             model: Any = timm.create_model(f"local-dir:{folder}", pretrained=True)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise PrismError(f"{folder} cannot be loaded by timm: {reason}") from error
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         attributes = settings.get("label_names", ATTRIBUTES)
         channels, outputs = model.pretrained_cfg["input_size"][0], model.num_classes
@@ -75,11 +74,6 @@ class Classifier:
         """Where the network lies."""
         return next(self.model.parameters()).device
 
-    @cached_property
-    def weights_sha256(self) -> str:
-        """One SHA-256 over all files of the loaded folder; empty if it never was on disk."""
-        return weights.fingerprint(self.folder) if self.folder else ""
-
     @torch.no_grad()
     def logits(self, images: Tensor, batch_size: int = 32) -> Tensor:
         """Logits (B, 4), on the CPU, of images (B, 1, H, W) in [0, 1]; heads as `attributes`."""
@@ -94,13 +88,3 @@ class Classifier:
     def _logits(self, images: Tensor) -> Tensor:
         pixels = resized(images.to(self.device, torch.float32), self.size)
         return self.model((pixels - self.mean) / self.std)
-
-
-def _downloaded(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=["config.json", "model*.safetensors"]))
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UsageError(f"no classifier {name!r} here nor on the hub ({reason})") from error

@@ -1,7 +1,6 @@
 """CLIP: images and texts in one space, for S_CLIP (Equation 1)."""
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from prismlib.errors import PrismError, UsageError
 from prismlib.models import weights
 from prismlib.models.devices import best_device
+from prismlib.models.loading import OnDisk, downloaded, failing_as
 from prismlib.models.tokenizers import tokenize
 
 
-class ImageTextEncoder:
+class ImageTextEncoder(OnDisk):
     """A CLIP in evaluation mode; its embeddings are not normalised."""
 
     def __init__(self, model: Any, tokenizer: Any, processor: Any, name: str, folder: Path) -> None:
@@ -36,26 +35,20 @@ class ImageTextEncoder:
         """Load `prism-mini`'s encoder, a transformers folder, or a CLIP from the hub."""
         from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-        folder = weights.locate(name_or_path, "clip") or _downloaded(str(name_or_path))
-        try:
+        folder = weights.locate(name_or_path, "clip") or downloaded(
+            str(name_or_path), "CLIP", ["*.json", "*.txt", "model*.safetensors"]
+        )
+        with failing_as(f"{folder} cannot be loaded as a CLIP"):
             with weights.no_bars():
                 model: Any = CLIPModel.from_pretrained(folder, dtype=torch.float32)
             tokenizer = CLIPTokenizer.from_pretrained(folder)
             processor = CLIPImageProcessor.from_pretrained(folder)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise PrismError(f"{folder} cannot be loaded as a CLIP: {reason}") from error
         return cls(model.to(best_device(device)), tokenizer, processor, str(name_or_path), folder)
 
     @property
     def device(self) -> torch.device:
         """Where the network lies."""
         return next(self.model.parameters()).device
-
-    @cached_property
-    def weights_sha256(self) -> str:
-        """One SHA-256 over all files of the loaded folder."""
-        return weights.fingerprint(self.folder)
 
     @torch.no_grad()
     def embed_images(self, images: Tensor, batch_size: int = 32) -> Tensor:
@@ -86,14 +79,3 @@ def resized(images: Tensor, size: int) -> Tensor:
 def _pooled(features: Any) -> Tensor:
     """Projected features, which transformers gives bare or as the pooled output of a record."""
     return features if isinstance(features, Tensor) else features.pooler_output
-
-
-def _downloaded(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        patterns = ["*.json", "*.txt", "model*.safetensors"]
-        return Path(snapshot_download(name, allow_patterns=patterns))
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UsageError(f"no CLIP {name!r} here nor on the hub ({reason})") from error

@@ -1,22 +1,22 @@
 """One loaded Stable Diffusion, prism-mini or any 1.x: what editing needs of it."""
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from prismlib.errors import PrismError, UsageError
+from prismlib.errors import UsageError
 from prismlib.models import weights
 from prismlib.models.devices import best_device
+from prismlib.models.loading import OnDisk, failing_as
 from prismlib.models.tokenizers import check_length, tokenize
 
 COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 
 
-class LatentDiffusion:
+class LatentDiffusion(OnDisk):
     """Autoencoder, U-Net, text encoder, tokenizer and DDIM scheduler, in evaluation mode.
 
     Nothing of it asks for gradients. Images are float (B, 1, H, W) in [0, 1]; latents are
@@ -68,11 +68,6 @@ class LatentDiffusion:
         """What the U-Net computes in."""
         return next(self.unet.parameters()).dtype
 
-    @cached_property
-    def weights_sha256(self) -> str:
-        """One SHA-256 over all files of the loaded folder; empty if it never was on disk."""
-        return weights.fingerprint(self.folder) if self.folder else ""
-
     def part_sha256(self, *parts: str) -> str:
         """One SHA-256 over the files of some parts, such as `vae`; empty if not on disk."""
         folder = self.folder
@@ -111,11 +106,8 @@ class LatentDiffusion:
 def _downloaded(name: str) -> Path:
     from diffusers import StableDiffusionPipeline
 
-    try:
+    with failing_as(f"no model {name!r} here nor on the hub", UsageError):
         return Path(StableDiffusionPipeline.download(name, safety_checker=None))
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UsageError(f"no model {name!r} here nor on the hub ({reason})") from error
 
 
 def _components(folder: Path, dtype: torch.dtype, given: dict[str, Any]) -> dict[str, Any]:
@@ -139,11 +131,8 @@ def _components(folder: Path, dtype: torch.dtype, given: dict[str, Any]) -> dict
     for part, loader in loaders.items():
         if part in given:
             continue
-        try:
+        with failing_as(f"{folder / part} cannot be loaded"):
             components[part] = _load(loader, folder / part, dtype)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise PrismError(f"{folder / part} cannot be loaded: {reason}") from error
     return components
 
 
