@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from prismlib.cohorts.phantom.canvas import Map, broad_soften, soften
+from prismlib.cohorts.phantom.canvas import Frame, Map
 
 SCATTER_TO_PRIMARY = 0.45
 SCATTER_SPREAD_MM = 30.0
@@ -30,6 +30,7 @@ class Exposure:
     gamma: float
     quanta: float
     background: Map
+    frame: Frame
 
     def shade(self, signal: Map) -> Map:
         """The detector signal on a scale where the window is [0, 1]."""
@@ -38,30 +39,30 @@ class Exposure:
     @classmethod
     def unset(cls, like: Map) -> "Exposure":
         """The identity, before the clean picture is known."""
-        return cls(0.0, 1.0, 1.0, 1.0, np.zeros_like(like))
+        return cls(0.0, 1.0, 1.0, 1.0, np.zeros_like(like), Frame())
 
 
-def expose(optical_depth: Map) -> Map:
+def expose(optical_depth: Map, frame: Frame) -> Map:
     """Relative detector signal: the primary beam and its scatter."""
     primary = np.exp(-optical_depth)
-    return primary + SCATTER_TO_PRIMARY * broad_soften(primary, SCATTER_SPREAD_MM)
+    return primary + SCATTER_TO_PRIMARY * frame.broad_soften(primary, SCATTER_SPREAD_MM)
 
 
-def choose_exposure(clean: Map, lung: Map, rng: np.random.Generator) -> Exposure:
+def choose_exposure(clean: Map, lung: Map, frame: Frame, rng: np.random.Generator) -> Exposure:
     """Fix window, tone and dose from the clean optical depth and the lungs' coverage."""
-    log_signal = -np.log(expose(clean))
+    log_signal = -np.log(expose(clean, frame))
     low = float(np.percentile(log_signal[lung > 0.5], 2.0)) - 0.12
     high = float(np.percentile(log_signal, 98.5)) + 0.10
     width = (high - low) * rng.uniform(0.96, 1.10)
     gamma, quanta = float(rng.uniform(0.85, 1.2)), float(rng.uniform(2e4, 6e4))
-    exposure = Exposure(low, low + width, gamma, quanta, np.zeros_like(clean))
-    background = broad_soften(exposure.shade(expose(clean)), DETAIL_SPREAD_MM, factor=4)
+    exposure = Exposure(low, low + width, gamma, quanta, np.zeros_like(clean), frame)
+    background = frame.broad_soften(exposure.shade(expose(clean, frame)), DETAIL_SPREAD_MM, factor=4)
     return replace(exposure, background=background)
 
 
 def develop(optical_depth: Map, exposure: Exposure, noise: Map | None) -> Map:
     """The displayed radiograph in [0, 1]; `noise` is standard normal, or None for noise-free."""
-    signal = expose(optical_depth)
+    signal = expose(optical_depth, exposure.frame)
     if noise is not None:
         quanta = signal * exposure.quanta
         signal = np.maximum(quanta + np.sqrt(quanta) * noise, 1.0) / exposure.quanta
@@ -73,5 +74,5 @@ def develop(optical_depth: Map, exposure: Exposure, noise: Map | None) -> Map:
 
 def quantum_noise(rng: np.random.Generator, shape: tuple[int, int]) -> Map:
     """Standard normal noise, slightly blurred by the detector and scaled back to unit variance."""
-    noise = soften(rng.standard_normal(shape).astype(np.float32), 0.5)
+    noise = Frame().soften(rng.standard_normal(shape).astype(np.float32), 0.5)
     return noise / noise.std()

@@ -10,16 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from prismlib.cohorts.phantom.canvas import (
-    Canvas,
-    Map,
-    depth,
-    grid,
-    smooth_curve,
-    smooth_outline,
-    soften,
-)
-from prismlib.cohorts.phantom.scm import Subject
+from prismlib.cohorts.phantom.canvas import Canvas, Frame, Map, smooth_curve, smooth_outline
+from prismlib.cohorts.phantom.subject import Subject
 
 Outline = NDArray[np.floating]
 
@@ -28,6 +20,7 @@ Outline = NDArray[np.floating]
 class Anatomy:
     """Shape parameters of one subject, in millimetres; what no intervention changes."""
 
+    frame: Frame
     half_thorax: float
     apex_y: float
     dome_right_y: float
@@ -48,6 +41,7 @@ def sample_anatomy(subject: Subject) -> Anatomy:
     dome = 288 + inspiration + 4 * z[2]
     ctr = (0.452 if subject.male else 0.462) + 0.028 * z[3] + (0.035 if subject.ap else 0.0)
     return Anatomy(
+        frame=Frame(),
         half_thorax=float(np.clip(half, 118, 172)),
         apex_y=float(58 + 7 * z[4] - (4 if subject.ap else 0)),
         dome_right_y=float(dome),
@@ -98,13 +92,13 @@ def enlargement(cardiomegaly: float) -> float:
 
 def lungs(a: Anatomy) -> tuple[Map, Map]:
     """Coverage of the right and of the left lung."""
-    right, left = (Canvas().polygon(lung_outline(a, side)).map(0.5) for side in (-1, 1))
+    right, left = (Canvas(a.frame).polygon(lung_outline(a, side)).map(0.5) for side in (-1, 1))
     return right, left
 
 
 def body_thickness(subject: Subject, a: Anatomy) -> Map:
     """Soft tissue in cm if there were no lungs: trunk, shoulders and neck, arms, breasts."""
-    x, y = grid()
+    x, y = a.frame.grid
     flank = a.half_thorax + 30 + 9 * subject.habitus
     shoulders = expit((95 - y) / 9)
     neck = expit((22 - y) / 7)
@@ -118,7 +112,7 @@ def body_thickness(subject: Subject, a: Anatomy) -> Map:
 
 
 def _arms(a: Anatomy) -> Map:
-    canvas = Canvas()
+    canvas = Canvas(a.frame)
     for side in (-1, 1):
         x = side * (a.half_thorax + 58)
         canvas.curve([(x, 60), (x + side * 6, 430)], 62)
@@ -129,7 +123,7 @@ def _breasts(subject: Subject, a: Anatomy) -> Map:
     """Two rounded shadows over the lower zones, larger in women."""
     rng = subject.stream("breasts")
     size = rng.uniform(0.4, 1.6) * (0.3 if subject.male else 1.0) * (1 + 0.15 * subject.habitus)
-    x, y = grid()
+    x, y = a.frame.grid
     shadow = np.zeros_like(x)
     for side in (-1, 1):
         r = np.hypot((x - side * 0.56 * a.half_thorax) / 62, (y - a.dome_right_y + 22) / 60)
@@ -144,7 +138,7 @@ def bones(subject: Subject, a: Anatomy) -> Map:
 
 def _ribs(subject: Subject, a: Anatomy) -> Map:
     rng = subject.stream("ribs")
-    posterior, anterior = Canvas(), Canvas()
+    posterior, anterior = Canvas(a.frame), Canvas(a.frame)
     spacing = (a.recess_y - a.apex_y + 30) / 10.3 * (1 + 0.02 * rng.standard_normal())
     tilt = rng.normal(0, 2.0)
     for number in range(12):
@@ -184,7 +178,7 @@ def _anterior_rib(canvas, a, side, y, reach, spacing, width):
 def _clavicles(subject: Subject, a: Anatomy) -> Map:
     rng = subject.stream("clavicles")
     lift = rng.normal(0, 6) + (-8 if subject.ap else 0)
-    canvas = Canvas()
+    canvas = Canvas(a.frame)
     for side in (-1, 1):
         y = a.apex_y + 30 + rng.normal(0, 3)
         control = [(16, y + 6), (55, y + 4), (100, y - 14 + lift), (158, y - 20 + lift)]
@@ -194,7 +188,7 @@ def _clavicles(subject: Subject, a: Anatomy) -> Map:
 
 
 def _scapulae(a: Anatomy) -> Map:
-    canvas = Canvas()
+    canvas = Canvas(a.frame)
     for side in (-1, 1):
         w = a.half_thorax
         control = [(0.82 * w, 92), (w + 14, 84), (w + 20, 150), (0.97 * w, 226), (0.86 * w, 190)]
@@ -205,7 +199,7 @@ def _scapulae(a: Anatomy) -> Map:
 
 def _spine(subject: Subject, a: Anatomy) -> Map:
     rng = subject.stream("spine")
-    canvas, pedicles = Canvas(), Canvas()
+    canvas, pedicles = Canvas(a.frame), Canvas(a.frame)
     bend, pitch = rng.normal(0, 3.5), rng.normal(22.5, 0.8)
     for number in range(20):
         y = 8 + pitch * number
@@ -219,7 +213,7 @@ def _spine(subject: Subject, a: Anatomy) -> Map:
 
 def airways(a: Anatomy) -> Map:
     """Air in cm that the trachea and the main bronchi put in place of soft tissue."""
-    canvas = Canvas()
+    canvas = Canvas(a.frame)
     x = a.shift * 1.2
     canvas.curve([(x, -5), (x + 1, 60), (x + 2, a.carina_y)], 17)
     canvas.curve([(x + 2, a.carina_y - 3), (x - 30, a.carina_y + 34)], 11, 0.8)
@@ -230,7 +224,7 @@ def airways(a: Anatomy) -> Map:
 def vessels(subject: Subject, a: Anatomy) -> Map:
     """Blood in cm: hila and vessels that branch and taper towards the pleura."""
     rng = subject.stream("vessels")
-    canvas = Canvas()
+    canvas = Canvas(a.frame)
     for side in (-1, 1):
         root = (side * 0.20 * a.half_thorax + a.shift, a.carina_y + 26 - (8 if side > 0 else 0))
         for angle in np.linspace(-1.25, 1.35, 9) + rng.normal(0, 0.12, 9):
@@ -256,7 +250,7 @@ def mediastinum(a: Anatomy, aortic: float) -> Map:
         (knob - 2 + s, a.carina_y - 6), (34 + s, a.carina_y + 12), (40 + s, base),
         (-36 + s, base), (-33 + s, a.carina_y), (-30 + s, a.carina_y - 50),
     ]  # fmt: skip
-    return Canvas().polygon(smooth_outline(points)).map(1.8)
+    return Canvas(a.frame).polygon(smooth_outline(points)).map(1.8)
 
 
 def stomach_bubble(subject: Subject, a: Anatomy) -> Map:
@@ -265,11 +259,11 @@ def stomach_bubble(subject: Subject, a: Anatomy) -> Map:
     if rng.random() < 0.4:
         return np.zeros((512, 512), np.float32)
     x0, y0 = 0.50 * a.half_thorax + rng.normal(0, 8), a.dome_left_y + 32 + rng.normal(0, 4)
-    x, y = grid()
+    x, y = a.frame.grid
     r = np.hypot((x - x0) / rng.uniform(18, 34), (y - y0) / rng.uniform(10, 18))
-    return 3.0 * soften(np.clip(1 - r**2, 0, 1).astype(np.float32), 1.5)
+    return 3.0 * a.frame.soften(np.clip(1 - r**2, 0, 1).astype(np.float32), 1.5)
 
 
 def lung_depth(right: Map, left: Map, a: Anatomy) -> Map:
     """Lung in cm along the beam: rounded, deepest centrally."""
-    return (depth(right, 75) + depth(left, 75)) * (a.body_depth_cm - 6.0)
+    return (a.frame.depth(right, 75) + a.frame.depth(left, 75)) * (a.body_depth_cm - 6.0)

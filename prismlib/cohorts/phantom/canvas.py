@@ -1,33 +1,85 @@
-"""Drawing in millimetres: polygons and tapering curves onto antialiased coverage maps.
+"""Drawing in the patient's millimetres onto antialiased maps of the detector.
 
-The field is 372 x 372 mm. x runs from the midline, positive towards the patient's left (the right
-of the picture); y runs down and is 16 at the upper edge.
+x runs from the midline, positive towards the patient's left (the right of the picture); y runs
+down: the lung's apex lies near 58, the carina near 138, the right dome near 288.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import interpolate, ndimage
 
-FIELD_MM = 372.0
-TOP_MM = 16.0
 SIZE = 512
-SUPER = 2  # lines are drawn at twice the size and averaged
-MM_PER_PIXEL = FIELD_MM / SIZE
+SUPER = 2  # shapes are drawn at twice the size and averaged
 
 Map = NDArray[np.float32]
 Points = Sequence[tuple[float, float]] | NDArray[np.floating]
 
 
-@lru_cache(maxsize=1)
-def grid() -> tuple[Map, Map]:
-    """x and y in millimetres at the pixel centres, each (512, 512)."""
-    centres = (np.arange(SIZE, dtype=np.float32) + 0.5) * MM_PER_PIXEL
-    x, y = np.meshgrid(centres - FIELD_MM / 2, centres + TOP_MM)
-    return x, y
+@dataclass(frozen=True)
+class Frame:
+    """Where the detector lies: millimetres of the patient to pixels of the picture.
+
+    `mm_per_pixel` is the pixel's size in the patient, `x` and `y` (mm) the picture's centre and
+    `tilt` (radians) how the patient leans.
+    """
+
+    mm_per_pixel: float = 0.80
+    x: float = 0.0
+    y: float = 205.0
+    tilt: float = 0.0
+
+    def pixels(self, points: Points) -> NDArray[np.floating]:
+        """Pixel coordinates (n, 2) of points in mm; the upper left corner is (0, 0)."""
+        offset = np.asarray(points, dtype=float) - (self.x, self.y)
+        cos, sin = np.cos(self.tilt), np.sin(self.tilt)
+        return offset @ np.array([[cos, sin], [-sin, cos]]) / self.mm_per_pixel + SIZE / 2
+
+    @cached_property
+    def grid(self) -> tuple[Map, Map]:
+        """x and y in mm at the pixels' centres, each (512, 512)."""
+        centres = (np.arange(SIZE, dtype=np.float32) + np.float32(0.5 - SIZE / 2)) * np.float32(
+            self.mm_per_pixel
+        )
+        u, v = centres[None, :], centres[:, None]
+        cos, sin = np.float32(np.cos(self.tilt)), np.float32(np.sin(self.tilt))
+        return np.float32(self.x) + u * cos + v * sin, np.float32(self.y) - u * sin + v * cos
+
+    def soften(self, image: Map, sigma_mm: float) -> Map:
+        """Gaussian blur with sigma in millimetres."""
+        return ndimage.gaussian_filter(
+            image, sigma_mm / self.mm_per_pixel, mode="nearest", truncate=3
+        )
+
+    def broad_soften(self, image: Map, sigma_mm: float, factor: int = 8) -> Map:
+        """A wide blur, computed at a fraction of the size."""
+        sigma = sigma_mm / self.mm_per_pixel / factor
+        small = ndimage.gaussian_filter(shrink(image, factor), sigma, mode="nearest", truncate=3)
+        return enlarge(small)
+
+    def depth(self, coverage: Map, rise_mm: float) -> Map:
+        """A rounded thickness in [0, 1]: 0 at the outline, towards 1 over `rise_mm` inside it."""
+        half = np.pad(shrink(coverage, 2) > 0.5, 1, mode="edge")
+        distance = ndimage.distance_transform_edt(half)[1:-1, 1:-1] * (2 * self.mm_per_pixel)
+        inside = np.clip(distance / rise_mm, 0, 1)
+        rounded = np.sqrt(1 - (1 - inside) ** 2).astype(np.float32)
+        return enlarge(ndimage.gaussian_filter(rounded, 0.8)) * coverage
+
+
+def shrink(image: Map, factor: int) -> Map:
+    """The mean of blocks of `factor` x `factor` pixels."""
+    size = image.shape[0] // factor
+    return image.reshape(size, factor, size, factor).mean(axis=(1, 3))
+
+
+def enlarge(image: Map) -> Map:
+    """A small map at 512 x 512, bilinear."""
+    picture = Image.fromarray(np.ascontiguousarray(image, dtype=np.float32))
+    return np.asarray(picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
 
 
 def smooth_outline(points: Points, samples: int = 160) -> NDArray[np.floating]:
@@ -48,7 +100,8 @@ def smooth_curve(points: Points, samples: int = 32) -> NDArray[np.floating]:
 class Canvas:
     """A coverage map in [0, 1] that shapes are drawn onto; later shapes overwrite earlier ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, frame: Frame) -> None:
+        self.frame = frame
         self._image = Image.new("L", (SIZE * SUPER, SIZE * SUPER))
         self._draw = ImageDraw.Draw(self._image)
 
@@ -59,7 +112,7 @@ class Canvas:
 
     def curve(self, points: Points, width_mm: float, value: float = 1.0) -> "Canvas":
         """Stroke a curve with round joints; thin strokes keep their area by fading."""
-        pixels = width_mm / MM_PER_PIXEL * SUPER
+        pixels = width_mm / self.frame.mm_per_pixel * SUPER
         fill = _level(value * min(pixels, 1.0))
         width = max(round(pixels), 1)
         self._draw.line(self._pixels(points), fill=fill, width=width, joint="curve")
@@ -67,7 +120,8 @@ class Canvas:
 
     def disc(self, x: float, y: float, diameter_mm: float, value: float = 1.0) -> "Canvas":
         """Fill a circle."""
-        (px, py), radius = self._pixels([(x, y)])[0], diameter_mm / MM_PER_PIXEL * SUPER / 2
+        px, py = self._pixels([(x, y)])[0]
+        radius = diameter_mm / self.frame.mm_per_pixel * SUPER / 2
         box = (px - radius, py - radius, px + radius, py + radius)
         self._draw.ellipse(box, fill=_level(value))
         return self
@@ -75,44 +129,11 @@ class Canvas:
     def map(self, blur_mm: float = 0.0) -> Map:
         """The coverage at 512 x 512, optionally softened."""
         coverage = np.asarray(self._image.reduce(SUPER), dtype=np.float32) / np.float32(255)
-        return soften(coverage, blur_mm) if blur_mm else coverage
+        return self.frame.soften(coverage, blur_mm) if blur_mm else coverage
 
-    @staticmethod
-    def _pixels(points: Points) -> list[tuple[float, float]]:
-        corner = np.array([-FIELD_MM / 2, TOP_MM])
-        scaled = (np.asarray(points, dtype=float) - corner) / MM_PER_PIXEL * SUPER
-        return [(float(x), float(y)) for x, y in scaled]
+    def _pixels(self, points: Points) -> list[tuple[float, float]]:
+        return [(float(x), float(y)) for x, y in self.frame.pixels(points) * SUPER]
 
 
 def _level(value: float) -> int:
     return round(255 * min(max(value, 0.0), 1.0))
-
-
-def soften(image: Map, sigma_mm: float) -> Map:
-    """Gaussian blur with sigma in millimetres."""
-    return ndimage.gaussian_filter(image, sigma_mm / MM_PER_PIXEL, mode="nearest", truncate=3)
-
-
-def broad_soften(image: Map, sigma_mm: float, factor: int = 8) -> Map:
-    """A wide blur, computed at a fraction of the size."""
-    small = _shrink(image, factor)
-    sigma = sigma_mm / MM_PER_PIXEL / factor
-    return _enlarge(ndimage.gaussian_filter(small, sigma, mode="nearest", truncate=3))
-
-
-def _shrink(image: Map, factor: int) -> Map:
-    return image.reshape(SIZE // factor, factor, SIZE // factor, factor).mean(axis=(1, 3))
-
-
-def _enlarge(image: Map) -> Map:
-    picture = Image.fromarray(np.ascontiguousarray(image, dtype=np.float32))
-    return np.asarray(picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
-
-
-def depth(coverage: Map, rise_mm: float) -> Map:
-    """A rounded thickness in [0, 1]: 0 at the outline, towards 1 over `rise_mm` inside it."""
-    half = _shrink(coverage, 2)
-    distance = ndimage.distance_transform_edt(half > 0.5) * (2 * MM_PER_PIXEL)
-    inside = np.clip(distance / rise_mm, 0, 1)
-    rounded = np.sqrt(1 - (1 - inside) ** 2).astype(np.float32)
-    return _enlarge(ndimage.gaussian_filter(rounded, 0.8)) * coverage

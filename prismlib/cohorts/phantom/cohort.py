@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from prismlib.cohorts.cohort import SPLITS, Image, Truth
 from prismlib.cohorts.labels import LABELS
 from prismlib.cohorts.phantom.render import Scene
-from prismlib.cohorts.phantom.scm import DEVICE_KINDS, Subject, report_labels, sample_subject
+from prismlib.cohorts.phantom.scm import report_labels, sample_subject
+from prismlib.cohorts.phantom.subject import DEVICE_KINDS, Subject
 from prismlib.errors import UsageError
 
 DEFAULT_SIZE = 1000

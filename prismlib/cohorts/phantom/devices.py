@@ -9,7 +9,7 @@ import numpy as np
 
 from prismlib.cohorts.phantom.anatomy import Anatomy
 from prismlib.cohorts.phantom.canvas import Canvas, Map, smooth_curve, smooth_outline
-from prismlib.cohorts.phantom.scm import Subject
+from prismlib.cohorts.phantom.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class Device:
 
 def draw_device(subject: Subject, a: Anatomy, kind: str) -> Device:
     """Draw one device kind with this subject's course for it."""
+    if kind not in _DRAW:
+        return _device([(Canvas(a.frame).map(), 0.0)])
     return _DRAW[kind](subject.stream(f"{kind} course"), a)
 
 
@@ -40,9 +42,9 @@ def _pacemaker(rng: np.random.Generator, a: Anatomy) -> Device:
            (-14, 21), (-24, 12)]  # fmt: skip
     spin = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     points = smooth_outline(np.array(box) * size @ spin + (x, y))
-    can = Canvas().polygon(points).map()
-    inner = Canvas().polygon((points - (x, y)) * 0.82 + (x, y)).map(0.4)
-    leads = Canvas()
+    can = Canvas(a.frame).polygon(points).map()
+    inner = Canvas(a.frame).polygon((points - (x, y)) * 0.82 + (x, y)).map(0.4)
+    leads = Canvas(a.frame)
     for target in _lead_targets(rng, a)[: rng.integers(1, 4)]:
         bow = rng.normal(0, 4)
         path = [(x - side * 6, y - 20), (side * 46, a.apex_y + 22 + bow), (-14, a.carina_y - 14),
@@ -72,7 +74,7 @@ def _central_line(rng: np.random.Generator, a: Anatomy) -> Device:
         y = a.apex_y + 20 + rng.normal(0, 5)
         path = [(side * 128, y + 34), (side * 84, y + 8), (side * 40, y + 14),
                 (-14 + a.shift, a.carina_y - 24), tip]  # fmt: skip
-    line = Canvas().curve(smooth_curve(path), 2.6).map(0.3)
+    line = Canvas(a.frame).curve(smooth_curve(path), 2.6).map(0.3)
     return _device([(line, 0.62)])
 
 
@@ -81,15 +83,15 @@ def _endotracheal_tube(rng: np.random.Generator, a: Anatomy) -> Device:
     tip = a.carina_y - np.clip(rng.normal(45, 14), 12, 75)
     x, lean = a.shift * 1.2, rng.normal(0, 1.5)
     axis = smooth_curve([(x + lean, -5), (x + 1, 40), (x + 1, tip)])
-    walls = Canvas().curve(axis, 10.5, 1.0).curve(axis, 7.5, 0.3).map(0.3)
-    stripe = Canvas().curve(axis + np.array([2.6, 0]), 1.6).map(0.25)
+    walls = Canvas(a.frame).curve(axis, 10.5, 1.0).curve(axis, 7.5, 0.3).map(0.3)
+    stripe = Canvas(a.frame).curve(axis + np.array([2.6, 0]), 1.6).map(0.25)
     return _device([(walls, 0.20), (stripe, 0.75)])
 
 
 def _ecg_leads(rng: np.random.Generator, a: Anatomy) -> Device:
     """Three to five electrodes with snaps, and their wires to the edge of the field."""
     sites = [(-0.62, 0.20), (0.62, 0.20), (-0.78, 0.95), (0.80, 0.92), (0.28, 0.70)]
-    snaps, rings, wires = Canvas(), Canvas(), Canvas()
+    snaps, rings, wires = Canvas(a.frame), Canvas(a.frame), Canvas(a.frame)
     height = a.dome_right_y - a.apex_y
     hub = (rng.choice((-1, 1)) * rng.uniform(60, 150), 425)
     for fx, fy in sites[: rng.integers(3, 6)]:

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.special import expit
 
 from prismlib.cohorts.phantom.anatomy import Anatomy
-from prismlib.cohorts.phantom.canvas import Map, grid, soften
-from prismlib.cohorts.phantom.scm import Subject
+from prismlib.cohorts.phantom.canvas import Map
+from prismlib.cohorts.phantom.subject import Subject
 
 
 def effusion_fraction(subject: Subject, a: Anatomy, right: Map, left: Map) -> Map:
@@ -43,7 +43,7 @@ def _base(a: Anatomy, side: int) -> float:
 
 def _meniscus(a: Anatomy, side: int, amount: float) -> Map:
     """Fluid under a curve that rises towards the chest wall; the border is sharp."""
-    x, y = grid()
+    x, y = a.frame.grid
     lateral = np.clip(side * (x - a.shift) / a.half_thorax, 0, 1)
     height = 30 + 165 * amount**1.2
     surface = _base(a, side) - height * (0.55 + 0.45 * lateral**2.5) - 26 * amount * lateral**6
@@ -53,7 +53,7 @@ def _meniscus(a: Anatomy, side: int, amount: float) -> Map:
 
 def _veil(a: Anatomy, side: int, amount: float) -> Map:
     """Fluid layered behind the lung: denser below, without a border, the angle blunted."""
-    x, y = grid()
+    x, y = a.frame.grid
     lateral = np.clip(side * (x - a.shift) / a.half_thorax, 0, 1)
     reach = 60 + 170 * amount
     veil = np.clip((y - (_base(a, side) - reach)) / reach, 0, 1) ** 1.3
@@ -67,7 +67,7 @@ def opacity_fraction(subject: Subject, a: Anatomy, lung: Map) -> Map:
     if severity == 0:
         return np.zeros_like(lung)
     rng = subject.stream("opacity")
-    x, y = grid()
+    x, y = a.frame.grid
     cloud = np.zeros_like(lung)
     for _ in range(rng.integers(1, 4)):
         side = rng.choice((-1, 1))
@@ -75,6 +75,6 @@ def opacity_fraction(subject: Subject, a: Anatomy, lung: Map) -> Map:
         y0 = rng.uniform(a.apex_y + 60, a.dome_right_y - 15)
         radius = rng.uniform(22, 38) * (0.75 + 0.6 * severity)
         cloud += np.exp(-(((x - x0) / radius) ** 2 + ((y - y0) / (0.9 * radius)) ** 2))
-    texture = soften(rng.standard_normal(lung.shape).astype(np.float32), 4.0)
+    texture = a.frame.soften(rng.standard_normal(lung.shape).astype(np.float32), 4.0)
     texture = np.clip(1 + 0.3 * texture / texture.std(), 0.5, 1.6)
     return np.clip((0.10 + 0.26 * severity) * cloud * texture, 0, 0.85) * lung

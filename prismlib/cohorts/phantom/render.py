@@ -10,9 +10,10 @@ from scipy import ndimage
 
 from prismlib.cohorts.cohort import Truth
 from prismlib.cohorts.phantom import acquisition, anatomy, findings
-from prismlib.cohorts.phantom.canvas import SIZE, Canvas, Map, depth
+from prismlib.cohorts.phantom.canvas import SIZE, Canvas, Map
 from prismlib.cohorts.phantom.devices import Device, draw_device
-from prismlib.cohorts.phantom.scm import DEVICE_KINDS, Subject, intervene
+from prismlib.cohorts.phantom.scm import intervene
+from prismlib.cohorts.phantom.subject import DEVICE_KINDS, Subject
 
 SOFT_TISSUE, LUNG, FLUID, CORTICAL_BONE = 0.217, 0.053, 0.206, 0.604  # per cm at 60 keV
 CHANGED = 0.08  # a share of the path that differs by this much counts as changed
@@ -53,7 +54,7 @@ class Scene:
             text=_burned_in_text(subject),
         )  # fmt: skip
         clean = intervene(subject, {"No Finding": 1, "Support Devices": 0})
-        exposure = acquisition.choose_exposure(scene.optical_depth(clean), lung, rng)
+        exposure = acquisition.choose_exposure(scene.optical_depth(clean), lung, a.frame, rng)
         return cls(**{**scene.__dict__, "exposure": exposure})
 
     @property
@@ -64,7 +65,7 @@ class Scene:
     def heart(self, subject: Subject) -> Map:
         """Coverage of the heart at the subject's cardiomegaly."""
         outline = anatomy.heart_outline(self.anatomy, subject.severity["Cardiomegaly"])
-        return Canvas().polygon(outline).map(1.4)
+        return Canvas(self.anatomy.frame).polygon(outline).map(1.4)
 
     def effusion(self, subject: Subject) -> Map:
         """Share of the lung's depth taken by fluid."""
@@ -81,7 +82,7 @@ class Scene:
     def optical_depth(self, subject: Subject) -> Map:
         """Attenuation times thickness summed along the beam, (512, 512)."""
         heart = self.heart(subject)
-        share = np.maximum(heart * (0.62 + 0.38 * depth(heart, 26)), 0.97 * self.mediastinum)
+        share = np.maximum(heart * (0.62 + 0.38 * self.anatomy.frame.depth(heart, 26)), 0.97 * self.mediastinum)
         air = self.lung_depth_cm * (1 - share)
         fluid, consolidated = self.effusion(subject), self.opacity(subject)
         total = self.other_depth - air * (SOFT_TISSUE - LUNG)
@@ -124,7 +125,7 @@ class Scene:
 
     def _heart_in_lung(self, subject: Subject) -> Map:
         heart = self.heart(subject)
-        return heart * (0.62 + 0.38 * depth(heart, 26)) * self.lung
+        return heart * (0.62 + 0.38 * self.anatomy.frame.depth(heart, 26)) * self.lung
 
     def truth(self, subject: Subject, intervention: Mapping[str, float]) -> Truth:
         """The true counterfactual: everything else held, noise included."""

@@ -8,59 +8,18 @@ and the AP view); acuity takes the place of the arrows between disease and devic
 """
 
 import math
-import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from prismlib.cohorts.phantom.subject import DEVICE_KINDS, FINDINGS, LINES, Subject, stream
 from prismlib.errors import UsageError
 
-LINES = ("central_line", "ecg_leads", "endotracheal_tube")
-DEVICE_KINDS = ("pacemaker", *LINES)
-FINDINGS = ("Pleural Effusion", "Cardiomegaly", "Lung Opacity")
 SPURIOUS = ("natural", 0.5, 0.75, 0.9, 1.0)
 
 AGE_BANDS = ((18, 40, 0.137), (40, 60, 0.307), (60, 75, 0.307), (75, 91, 0.249))
-UNCERTAIN = {"Pleural Effusion": 0.05, "Cardiomegaly": 0.035, "Lung Opacity": 0.03}
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One simulated subject at one visit, before any picture is drawn.
-
-    `severity` maps each finding to 0 (absent) or (0, 1]; `potential` is the severity the subject
-    has if the finding is switched on. `devices` are the kinds present, `potential_devices` those
-    that `do(Support Devices=1)` would add. Age in years; habitus is a standard score of body size.
-    """
-
-    seed: int
-    split: str
-    number: int
-    age: int
-    male: bool
-    ap: bool
-    acuity: float
-    habitus: float
-    severity: Mapping[str, float]
-    potential: Mapping[str, float]
-    devices: frozenset[str]
-    potential_devices: frozenset[str]
-
-    def stream(self, mechanism: str) -> np.random.Generator:
-        """The random stream of one mechanism of this subject, always the same one."""
-        return stream(self.seed, self.split, self.number, mechanism)
-
-    @property
-    def no_finding(self) -> bool:
-        """Whether the picture shows no disease; devices do not count as findings."""
-        return not any(self.severity.values())
-
-
-def stream(seed: int, split: str, number: int, mechanism: str) -> np.random.Generator:
-    """A generator keyed by subject and mechanism; order and cohort size do not matter."""
-    words = [seed, zlib.crc32(split.encode()), number, zlib.crc32(mechanism.encode())]
-    return np.random.default_rng(np.random.SeedSequence(words))
+UNCERTAIN = {name: 0.04 for name in FINDINGS}
 
 
 def _chance(logit: float) -> float:
@@ -91,12 +50,14 @@ def sample_subject(
     logits = {
         "Pleural Effusion": -0.84 + 0.02 * decades + 0.55 * ap + 0.8 * acuity,
         "Cardiomegaly": -2.28 + 0.13 * decades + 0.14 * male + 0.23 * ap + 0.2 * acuity,
-        "Lung Opacity": -0.35 + 0.25 * ap + 0.3 * acuity,
+        **{name: -2.0 for name in FINDINGS if name not in ("Pleural Effusion", "Cardiomegaly")},
     }
     present = {name: draw(name).random() < _chance(logit) for name, logit in logits.items()}
     devices, lots = _sample_devices(draw, age, male, ap, acuity, present, spurious)
     return Subject(
-        seed=seed, split=split, number=number, age=age, male=male, ap=ap, acuity=acuity,
+        seed=seed, split=split, number=number, patient=number, study=0, supine=False,
+        side={name: ("right", "left", "both")[draw(f"{name} side").integers(3)] for name in FINDINGS},
+        age=age, male=male, ap=ap, acuity=acuity,
         habitus=float(np.clip(draw("habitus").standard_normal(), -2.2, 2.2)),
         severity={name: potential[name] if present[name] else 0.0 for name in FINDINGS},
         potential=potential, devices=devices, potential_devices=lots,
@@ -117,6 +78,7 @@ def _sample_devices(draw, age, male, ap, acuity, present, spurious):
     """Device kinds present, and the kinds a subject with lots of devices would carry."""
     decades = (age - 60) / 10
     logits = {
+        **{kind: -2.5 for kind in DEVICE_KINDS},
         "pacemaker": -3.36 + 0.30 * decades + 0.45 * male + 1.08 * present["Cardiomegaly"],
         "central_line": (-1.25 if ap else -3.2) + 0.8 * acuity,
         "ecg_leads": (-0.75 if ap else -2.3) + 0.6 * acuity,
