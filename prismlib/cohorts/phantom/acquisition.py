@@ -1,4 +1,4 @@
-"""From optical depth to a radiograph: Beer-Lambert, scatter, quantum noise, window and tone.
+"""From optical depth to a radiograph: Beer-Lambert, scatter, blur, quantum noise, window and tone.
 
 Window, tone and the background of local contrast come from the subject without disease or
 devices, so that an intervention does not spread over the picture through normalisation. Scatter
@@ -8,55 +8,68 @@ is honestly non-local. The noise is lambda + sqrt(lambda) u, u shared by all ver
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import ndimage
 
-from prismlib.cohorts.phantom.canvas import Frame, Map
+from prismlib.cohorts.phantom.canvas import SIZE, Frame, Map
+from prismlib.cohorts.phantom.subject import Subject
 
-SCATTER_TO_PRIMARY = 0.45
-SCATTER_SPREAD_MM = 30.0
-DETAIL_GAIN = 0.7
-TOE = 1.5  # curvature of the display curve: lifts the lungs, flattens the abdomen
-DETAIL_SPREAD_MM = 11.0
+SCATTER_TO_PRIMARY = 0.045  # what passes the grid, as a share of the blurred primary beam
+SCATTER_SPREAD_MM = 32.0
+BLUR_PIXELS = 0.6  # focal spot and detector
+DETAIL_SPREAD_MM = 10.0
+QUANTA = 2.4e4  # a pixel behind the lungs
 
 
 @dataclass(frozen=True)
 class Exposure:
-    """Window in log signal, tone exponent, quanta per pixel behind no object, local mean.
+    """How a signal becomes a grey value: fixed before any disease or device is drawn.
 
-    `background` (512, 512) is the blurred clean shade that local contrast is measured against.
+    `lung` and `dense` are the log signals (-log of the relative detector signal) that are shown at
+    `lung_grey` and `dense_grey`; `quanta` is the number of quanta a pixel at full signal;
+    `background` (512, 512) the blurred clean picture that local contrast is measured against.
     """
 
-    low: float
-    high: float
+    frame: Frame
+    lung: float
+    dense: float
+    lung_grey: float
+    dense_grey: float
     gamma: float
+    detail: float
     quanta: float
     background: Map
-    frame: Frame
 
     def shade(self, signal: Map) -> Map:
-        """The detector signal on a scale where the window is [0, 1]."""
-        return np.clip((-np.log(signal) - self.low) / (self.high - self.low), -0.25, 1.4)
-
-    @classmethod
-    def unset(cls, like: Map) -> "Exposure":
-        """The identity, before the clean picture is known."""
-        return cls(0.0, 1.0, 1.0, 1.0, np.zeros_like(like), Frame())
+        """The signal on a scale where the clean lungs lie at `lung_grey`."""
+        slope = np.float32((self.dense_grey - self.lung_grey) / (self.dense - self.lung))
+        shade = (-np.log(signal) - np.float32(self.lung)) * slope + np.float32(self.lung_grey)
+        return np.clip(shade, -0.25, 1.35)
 
 
 def expose(optical_depth: Map, frame: Frame) -> Map:
-    """Relative detector signal: the primary beam and its scatter."""
+    """Relative detector signal: the primary beam and its scatter, blurred."""
     primary = np.exp(-optical_depth)
-    return primary + SCATTER_TO_PRIMARY * frame.broad_soften(primary, SCATTER_SPREAD_MM)
+    scatter = frame.broad_soften(primary, SCATTER_SPREAD_MM)
+    blurred = ndimage.gaussian_filter(primary, BLUR_PIXELS, mode="nearest", truncate=3)
+    return blurred + np.float32(SCATTER_TO_PRIMARY) * scatter
 
 
-def choose_exposure(clean: Map, lung: Map, frame: Frame, rng: np.random.Generator) -> Exposure:
+def choose_exposure(subject: Subject, clean: Map, lung: Map, frame: Frame) -> Exposure:
     """Fix window, tone and dose from the clean optical depth and the lungs' coverage."""
-    log_signal = -np.log(expose(clean, frame))
-    low = float(np.percentile(log_signal[lung > 0.5], 2.0)) - 0.12
-    high = float(np.percentile(log_signal, 98.5)) + 0.10
-    width = (high - low) * rng.uniform(0.96, 1.10)
-    gamma, quanta = float(rng.uniform(0.85, 1.2)), float(rng.uniform(2e4, 6e4))
-    exposure = Exposure(low, low + width, gamma, quanta, np.zeros_like(clean), frame)
-    background = frame.broad_soften(exposure.shade(expose(clean, frame)), DETAIL_SPREAD_MM, factor=4)
+    rng = subject.stream("exposure")
+    signal = expose(clean, frame)
+    log_signal = -np.log(signal[::4, ::4])
+    lung_level = float(np.median(log_signal[lung[::4, ::4] > 0.5]))
+    dense = float(np.percentile(log_signal, 96))
+    quanta = QUANTA * np.exp(lung_level) * rng.uniform(0.5, 1.6) * (0.6 if subject.ap else 1.0)
+    exposure = Exposure(
+        frame=frame, lung=lung_level, dense=max(dense, lung_level + 0.8),
+        lung_grey=float(np.clip(rng.normal(0.38, 0.07) + 0.05 * subject.ap, 0.22, 0.58)),
+        dense_grey=float(np.clip(rng.normal(0.90, 0.05), 0.76, 0.99)),
+        gamma=float(rng.uniform(0.88, 1.15)), detail=float(rng.uniform(0.25, 0.85)),
+        quanta=float(quanta), background=np.zeros_like(clean),
+    )  # fmt: skip
+    background = frame.broad_soften(exposure.shade(signal), DETAIL_SPREAD_MM, factor=4)
     return replace(exposure, background=background)
 
 
@@ -64,15 +77,24 @@ def develop(optical_depth: Map, exposure: Exposure, noise: Map | None) -> Map:
     """The displayed radiograph in [0, 1]; `noise` is standard normal, or None for noise-free."""
     signal = expose(optical_depth, exposure.frame)
     if noise is not None:
-        quanta = signal * exposure.quanta
-        signal = np.maximum(quanta + np.sqrt(quanta) * noise, 1.0) / exposure.quanta
+        quanta = signal * np.float32(exposure.quanta)
+        signal = np.maximum(quanta + np.sqrt(quanta) * noise, 1.0) / np.float32(exposure.quanta)
     shade = exposure.shade(signal)
-    shade = shade + DETAIL_GAIN * (shade - exposure.background)
-    tone = -np.expm1(-TOE * np.clip(shade, 0, 1)) / -np.expm1(-TOE)
-    return (tone**exposure.gamma).astype(np.float32)
+    shade = shade + np.float32(exposure.detail) * (shade - exposure.background)
+    return _tone(shade) ** np.float32(exposure.gamma)
 
 
-def quantum_noise(rng: np.random.Generator, shape: tuple[int, int]) -> Map:
-    """Standard normal noise, slightly blurred by the detector and scaled back to unit variance."""
-    noise = Frame().soften(rng.standard_normal(shape).astype(np.float32), 0.5)
-    return noise / noise.std()
+def _tone(shade: Map) -> Map:
+    """Linear in the middle, with a soft toe and a soft shoulder, onto [0, 1]."""
+    knee = np.float32(0.86)
+    high = knee + (1 - knee) * -np.expm1(-np.maximum(shade - knee, 0) / (1 - knee))
+    low = np.float32(0.06)
+    toe = low * np.exp(np.minimum(shade - low, 0) / low)
+    return np.where(shade > knee, high, np.where(shade < low, toe, shade)).astype(np.float32)
+
+
+def quantum_noise(subject: Subject) -> Map:
+    """Standard normal noise, slightly correlated by the detector, unit variance, (512, 512)."""
+    white = subject.stream("noise").standard_normal((SIZE, SIZE), dtype=np.float32)
+    noise = white + np.float32(0.35) * (np.roll(white, 1, 0) + np.roll(white, 1, 1))
+    return noise / np.float32(np.sqrt(1 + 2 * 0.35**2))

@@ -97,6 +97,22 @@ def smooth_curve(points: Points, samples: int = 32) -> NDArray[np.floating]:
     return np.stack(interpolate.splev(np.linspace(0, 1, samples), spline), axis=1)
 
 
+def ribbon(points: Points, widths: Points | float) -> NDArray[np.floating]:
+    """The outline of a band along a curve of n points, with its width there.
+
+    Points (..., n, 2) and widths that broadcast to (..., n) give outlines (..., 2 n, 2).
+    """
+    points = np.asarray(points, dtype=float)
+    direction = np.empty_like(points)
+    direction[..., 1:-1, :] = points[..., 2:, :] - points[..., :-2, :]
+    direction[..., 0, :] = points[..., 1, :] - points[..., 0, :]
+    direction[..., -1, :] = points[..., -1, :] - points[..., -2, :]
+    length = np.sqrt((direction * direction).sum(axis=-1, keepdims=True)) + 1e-9
+    half = np.broadcast_to(np.asarray(widths, dtype=float), points.shape[:-1])[..., None] / 2
+    offset = direction[..., ::-1] * (-1.0, 1.0) / length * half
+    return np.concatenate([points + offset, (points - offset)[..., ::-1, :]], axis=-2)
+
+
 class Canvas:
     """A coverage map in [0, 1] that shapes are drawn onto; later shapes overwrite earlier ones."""
 
@@ -111,16 +127,29 @@ class Canvas:
         return self
 
     def curve(self, points: Points, width_mm: float, value: float = 1.0) -> "Canvas":
-        """Stroke a curve with round joints; thin strokes keep their area by fading."""
+        """Stroke a curve; strokes thinner than a pixel keep their area by fading."""
         pixels = width_mm / self.frame.mm_per_pixel * SUPER
+        corners = self.frame.pixels(points) * SUPER
         fill = _level(value * min(pixels, 1.0))
-        width = max(round(pixels), 1)
-        self._draw.line(self._pixels(points), fill=fill, width=width, joint="curve")
+        if pixels < 2.5:
+            self._draw.line(corners.ravel().tolist(), fill=fill, width=max(round(pixels), 1))
+        else:
+            self._draw.polygon(ribbon(corners, pixels).ravel().tolist(), fill=fill)
+        return self
+
+    def strokes(self, paths: NDArray[np.floating], widths_mm, values) -> "Canvas":
+        """Stroke many short curves (n, points, 2) at once, each with its width and value."""
+        corners = self.frame.pixels(paths) * SUPER
+        pixels = np.asarray(widths_mm) / self.frame.mm_per_pixel * SUPER
+        fills = np.rint(255 * np.clip(values * np.minimum(pixels, 1.0), 0, 1)).astype(int)
+        bands = ribbon(corners, np.maximum(pixels, 1.0)[:, None])
+        for band, fill in zip(bands.reshape(len(paths), -1).tolist(), fills.tolist(), strict=True):
+            self._draw.polygon(band, fill=fill)
         return self
 
     def disc(self, x: float, y: float, diameter_mm: float, value: float = 1.0) -> "Canvas":
         """Fill a circle."""
-        px, py = self._pixels([(x, y)])[0]
+        px, py = self._pixels([(x, y)])
         radius = diameter_mm / self.frame.mm_per_pixel * SUPER / 2
         box = (px - radius, py - radius, px + radius, py + radius)
         self._draw.ellipse(box, fill=_level(value))
@@ -131,8 +160,8 @@ class Canvas:
         coverage = np.asarray(self._image.reduce(SUPER), dtype=np.float32) / np.float32(255)
         return self.frame.soften(coverage, blur_mm) if blur_mm else coverage
 
-    def _pixels(self, points: Points) -> list[tuple[float, float]]:
-        return [(float(x), float(y)) for x, y in self.frame.pixels(points) * SUPER]
+    def _pixels(self, points: Points) -> list[float]:
+        return (self.frame.pixels(points) * SUPER).ravel().tolist()
 
 
 def _level(value: float) -> int:

@@ -1,0 +1,92 @@
+"""Trachea, bronchi, hila and the vessels that branch and taper towards the pleura."""
+
+import numpy as np
+
+from prismlib.cohorts.phantom.anatomy import Anatomy
+from prismlib.cohorts.phantom.canvas import Canvas, Map, enlarge, smooth_curve
+from prismlib.cohorts.phantom.subject import Subject
+
+
+def airways(subject: Subject, a: Anatomy) -> Map:
+    """Air in cm that the trachea and the main bronchi put in place of soft tissue, (512, 512)."""
+    rng = subject.patient_stream("trachea")
+    width = (18.5 if subject.male else 15.0) + 1.6 * rng.standard_normal()
+    x, lean = trachea_x(a), 1.5 * rng.standard_normal()
+    canvas = Canvas(a.frame)
+    canvas.curve([(lean, -40), (0.5 * x + lean, 60), (x, a.carina_y)], width)
+    left = smooth_curve(
+        [(x + 2, a.carina_y - 6), (x + 22, a.carina_y + 13), (x + 46, a.carina_y + 27)]
+    )
+    right = smooth_curve(
+        [(x - 2, a.carina_y - 6), (x - 15, a.carina_y + 14), (x - 29, a.carina_y + 38)]
+    )
+    canvas.curve(left, 10.5, 0.55).curve(right, 12.5, 0.6)
+    return np.float32(1.15) * a.frame.soften(canvas.map(), 1.6)
+
+
+def trachea_x(a: Anatomy) -> float:
+    """Where the trachea runs; the aorta pushes it a little to the right."""
+    return 0.7 * a.shift - 2.0
+
+
+def vessels(subject: Subject, a: Anatomy) -> Map:
+    """Blood in cm in the lungs' place, (512, 512)."""
+    rng = subject.patient_stream("vessels")
+    large, small = Canvas(a.frame), Canvas(a.frame)
+    for side in (-1, 1):
+        hilum = (side * (43 + 0.02 * a.half_thorax) + 0.5 * a.shift,
+                 a.carina_y + (30 if side < 0 else 19))  # fmt: skip
+        _hilum(large, rng, hilum, side)
+        paths, widths = _tree(rng, hilum, side, a.half_thorax)
+        values = np.minimum(0.115 * widths + 0.05, 1.0)
+        for canvas, chosen in ((large, widths > 2.6), (small, widths <= 2.6)):
+            canvas.strokes(paths[chosen], widths[chosen], values[chosen])
+    return np.float32(1.3) * large.map() + np.float32(1.5) * small.map()
+
+
+def _hilum(canvas: Canvas, rng, hilum, side: int) -> None:
+    """The descending pulmonary artery, about 14 mm wide, and a few vessels seen end on."""
+    x, y = hilum
+    course = [
+        (x - side * 6, y - 14),
+        (x + side * 2, y + 4),
+        (x + side * 7, y + 34),
+        (x + side * 12, y + 62),
+    ]
+    points = smooth_curve(course)
+    for stop, width in ((12, 14.5), (20, 11.5), (32, 8.5)):
+        canvas.curve(points[max(stop - 13, 0) : stop], width + rng.normal(0, 0.8), 0.72)
+    for _ in range(4):
+        canvas.disc(x + side * rng.normal(6, 7), y + rng.normal(0, 14), rng.uniform(5, 9), 0.85)
+
+
+def _tree(rng, hilum, side: int, reach: float):
+    """All vessels of a lung, root first: courses (n, 3, 2) and widths (n,), in mm.
+
+    Each daughter is narrower by about 0.8 (Murray's law); upper vessels are thinner in a standing
+    chest.
+    """
+    angle = np.linspace(-1.3, 1.42, 12) + rng.normal(0, 0.10, 12)
+    start = np.stack([hilum[0] + side * rng.uniform(-2, 6, 12), hilum[1] + 16 * np.sin(angle)], 1)
+    width = rng.uniform(4.4, 6.8, 12) * np.where(angle < -0.2, 0.72, 1.0)
+    paths, widths = [], []
+    for generation in range(5, -1, -1):
+        n = len(angle)
+        half = 0.5 * rng.uniform(0.10, 0.19, n) * reach * (0.75 + 0.07 * generation)
+        bend = angle + rng.normal(0, 0.14, n)
+        middle = start + half[:, None] * np.stack([side * np.cos(angle), np.sin(angle)], 1)
+        end = middle + half[:, None] * np.stack([side * np.cos(bend), np.sin(bend)], 1)
+        paths.append(np.stack([start, middle, end], 1))
+        widths.append(width)
+        start, bend, width = (np.repeat(each, 2, axis=0) for each in (end, bend, width))
+        angle = bend + np.tile([1, -1], n) * rng.normal(0.34, 0.13, 2 * n)
+        width = width * rng.uniform(0.70, 0.84, 2 * n)
+    return np.concatenate(paths), np.concatenate(widths)
+
+
+def lung_texture(subject: Subject) -> Map:
+    """What is too fine to draw: a relative variation of the lung's density, mean 0, (512, 512)."""
+    rng = subject.patient_stream("parenchyma")
+    fine = rng.standard_normal((170, 170), dtype=np.float32)
+    middle = rng.standard_normal((70, 70), dtype=np.float32)
+    return np.float32(0.5) * enlarge(fine) + np.float32(0.6) * enlarge(middle)
