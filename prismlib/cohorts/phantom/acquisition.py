@@ -64,9 +64,9 @@ def choose_exposure(subject: Subject, clean: Map, lung: Map, frame: Frame) -> Ex
     quanta = QUANTA * np.exp(lung_level) * rng.uniform(0.5, 1.6) * (0.6 if subject.ap else 1.0)
     exposure = Exposure(
         frame=frame, lung=lung_level, dense=max(dense, lung_level + 0.8),
-        lung_grey=float(np.clip(rng.normal(0.38, 0.07) + 0.05 * subject.ap, 0.22, 0.58)),
-        dense_grey=float(np.clip(rng.normal(0.90, 0.05), 0.76, 0.99)),
-        gamma=float(rng.uniform(0.88, 1.15)), detail=float(rng.uniform(0.25, 0.85)),
+        lung_grey=float(np.clip(rng.normal(0.39, 0.075) + 0.05 * subject.ap, 0.22, 0.60)),
+        dense_grey=float(np.clip(rng.normal(0.87, 0.05), 0.74, 0.97)),
+        gamma=float(rng.uniform(0.74, 1.08)), detail=float(rng.uniform(0.2, 0.75)),
         quanta=float(quanta), background=np.zeros_like(clean),
     )  # fmt: skip
     background = frame.broad_soften(exposure.shade(signal), DETAIL_SPREAD_MM, factor=4)

@@ -71,6 +71,7 @@ def sample_anatomy(subject: Subject) -> Anatomy:
     body = float(
         np.clip(22 + 2.3 * subject.habitus + 0.9 * z[4] + (0.8 if subject.male else 0), 16, 31)
     )
+    chest = 15.0 + 0.8 * z[9] + 0.35 * (body - 22) - (0.8 if ap else 0)
     return Anatomy(
         frame=_frame(subject, half),
         half_thorax=half,
@@ -82,7 +83,7 @@ def sample_anatomy(subject: Subject) -> Anatomy:
         ctr=float(np.clip(ctr, 0.36, 0.56)),
         carina_y=float(136 + 5 * z[8] - (4 if ap else 0)),
         body_depth_cm=body,
-        chest_depth_cm=float(np.clip(15.0 + 0.8 * z[9] + 0.35 * (body - 22) - (0.8 if ap else 0), 11, 19)),
+        chest_depth_cm=float(np.clip(chest, 11, 19)),
         flank=half + float(np.clip(24 + 9 * subject.habitus + 3 * z[10], 12, 62)),
         shoulder_x=half + 40 + 4 * z[11] + (4 if ap else 12),
         shoulder_y=float(shoulder_y),
@@ -168,11 +169,11 @@ def mediastinum_outline(a: Anatomy, severity: float) -> Outline:
     s, c, wide = 0.8 * a.shift, a.carina_y, widening(severity)
     vein = 27 + 0.25 * (a.knob - 34)
     points = [
-        (-24, a.apex_y - 60), (24, a.apex_y - 60), (25 + 0.3 * wide, a.apex_y),
-        (26 + 0.8 * wide, c - 50), (a.knob - 3 + wide, c - 34), (a.knob + wide, c - 22),
-        (a.knob - 2 + wide, c - 10), (30 + 0.9 * wide, c + 3), (33 + 0.7 * wide, c + 16),
-        (36 + 0.5 * wide, c + 30), (33 + 0.2 * wide, c + 48), (18, c + 66), (-14, c + 66),
-        (-23 - 0.2 * wide, c + 44), (-vein - 0.7 * wide, c + 16), (-vein - 0.9 * wide, c - 20),
-        (-vein - 0.7 * wide, c - 50), (-26, a.apex_y),
+        (-24, a.apex_y - 60), (24, a.apex_y - 60), (25 + 0.5 * wide, a.apex_y),
+        (26 + 1.0 * wide, c - 50), (a.knob - 3 + wide, c - 34), (a.knob + 0.9 * wide, c - 22),
+        (a.knob - 2 + 0.7 * wide, c - 10), (30 + 0.45 * wide, c + 3), (33 + 0.3 * wide, c + 16),
+        (36 + 0.2 * wide, c + 30), (33 + 0.1 * wide, c + 48), (18, c + 66), (-14, c + 66),
+        (-23, c + 44), (-vein - 0.25 * wide, c + 16), (-vein - 0.75 * wide, c - 14),
+        (-vein - 0.95 * wide, c - 50), (-26 - 0.5 * wide, a.apex_y),
     ]  # fmt: skip
     return smooth_outline([(x + s, y) for x, y in points])

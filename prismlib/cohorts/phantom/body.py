@@ -12,7 +12,7 @@ def body_thickness(subject: Subject, a: Anatomy) -> Map:
     """Soft tissue in cm along the beam if the chest held no air, (512, 512)."""
     _, y = a.frame.grid
     trunk = Canvas(a.frame).polygon(_silhouette(subject, a)).map()
-    deep = a.body_depth_cm * (0.60 + 0.40 * expit((y - a.apex_y - 62) / 26))
+    deep = a.body_depth_cm * (0.70 + 0.30 * expit((y - a.apex_y - 62) / 26))
     deep = deep * (1 + 0.10 * expit((y - a.recess_y - 5) / 22))
     thickness = deep * np.maximum(a.frame.depth(trunk, 0.62 * a.flank), 0.02 * trunk)
     thickness = np.maximum(thickness, _arms(subject, a)) + _breasts(subject, a)
@@ -50,7 +50,7 @@ def _arms(subject: Subject, a: Anatomy) -> Map:
         widths = girth * np.interp(np.arange(32), [0, 8, 31], [0.72, 1.0, 0.9])
         canvas.polygon(ribbon(smooth_curve(axis), widths)).disc(*axis[0], 0.9 * girth)
     arm = canvas.map()
-    return np.float32(0.10 * girth) * a.frame.depth(arm, girth / 2)
+    return np.float32(0.112 * girth) * a.frame.depth(arm, girth / 2)
 
 
 def _breasts(subject: Subject, a: Anatomy) -> Map:

@@ -67,7 +67,7 @@ class Frame:
         distance = ndimage.distance_transform_edt(half)[1:-1, 1:-1] * (2 * self.mm_per_pixel)
         inside = np.clip(distance / rise_mm, 0, 1)
         rounded = np.sqrt(1 - (1 - inside) ** 2).astype(np.float32)
-        return enlarge(ndimage.gaussian_filter(rounded, 0.8)) * coverage
+        return enlarge(ndimage.gaussian_filter(rounded, 1.4)) * coverage
 
 
 def shrink(image: Map, factor: int) -> Map:
@@ -138,11 +138,11 @@ class Canvas:
         return self
 
     def strokes(self, paths: NDArray[np.floating], widths_mm, values) -> "Canvas":
-        """Stroke many short curves (n, points, 2) at once, each with its width and value."""
+        """Stroke n short curves (n, points, 2) at once; widths (n, points), values (n,)."""
         corners = self.frame.pixels(paths) * SUPER
         pixels = np.asarray(widths_mm) / self.frame.mm_per_pixel * SUPER
-        fills = np.rint(255 * np.clip(values * np.minimum(pixels, 1.0), 0, 1)).astype(int)
-        bands = ribbon(corners, np.maximum(pixels, 1.0)[:, None])
+        fills = np.rint(255 * np.clip(values * np.minimum(pixels[:, 0], 1.0), 0, 1)).astype(int)
+        bands = ribbon(corners, np.maximum(pixels, 1.0))
         for band, fill in zip(bands.reshape(len(paths), -1).tolist(), fills.tolist(), strict=True):
             self._draw.polygon(band, fill=fill)
         return self

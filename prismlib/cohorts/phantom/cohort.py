@@ -9,21 +9,24 @@ from numpy.typing import NDArray
 
 from prismlib.cohorts.cohort import SPLITS, Image, Truth
 from prismlib.cohorts.labels import LABELS
+from prismlib.cohorts.phantom.latents import latent_measures
 from prismlib.cohorts.phantom.render import Scene
-from prismlib.cohorts.phantom.scm import report_labels, sample_subject
-from prismlib.cohorts.phantom.subject import DEVICE_KINDS, Subject
+from prismlib.cohorts.phantom.scm import Sample, sample, sample_subject
+from prismlib.cohorts.phantom.subject import DEVICE_KINDS, FINDINGS, Subject
 from prismlib.errors import UsageError
 
+VERSION = 1  # of the cohort: a change to any picture, label or split makes the next
 DEFAULT_SIZE = 1000
 FIRST_PATIENT = dict(zip(SPLITS, (100_000, 400_000, 600_000, 800_000), strict=True))
 
 
 class PhantomCohort:
-    """`n` simulated subjects of a split, one image each; SIMULATED.
+    """`n` simulated studies of a split, one image each; SIMULATED.
 
-    The table has CheXpert's columns with its blanks and uncertain entries, `Patient`, and for each
-    device kind a column `device:<kind>` of 0 and 1. Subject `i` is the same in a cohort of any
-    size; splits share no subject. Raises UsageError for an unknown split or an n below 1.
+    The table has CheXpert's columns with its blanks and uncertain entries, `Patient`, and what no
+    report says: for each device kind a column `device:<kind>` of 0 and 1, for each finding
+    `severity:<finding>` in [0, 1]. Row `i` is the same in a cohort of any size; splits share no
+    patient. Raises UsageError for an unknown split or an n below 1.
     """
 
     simulated = True
@@ -39,7 +42,7 @@ class PhantomCohort:
         self.name = f"phantom-{split}"
         self.split, self.seed, self.spurious = split, seed, spurious
         self._size = n
-        self.table = pd.DataFrame([self._row(index) for index in range(n)])
+        self.table = _table(sample(seed, split, np.arange(n), spurious))
 
     def __len__(self) -> int:
         return self._size
@@ -52,8 +55,7 @@ class PhantomCohort:
 
     def image(self, index: int) -> Image:
         """The factual radiograph, float32 (512, 512) in [0, 1]."""
-        subject = self.subject(index)
-        return self.scene(index).image(subject)
+        return self.scene(index).image(self.subject(index))
 
     def truth(self, index: int, intervention: Mapping[str, float]) -> Truth:
         """The direct counterfactual under `intervention`, all else held, noise included."""
@@ -63,26 +65,34 @@ class PhantomCohort:
         """Organ, finding and device masks by name, bool (512, 512) each."""
         return self.scene(index).masks(self.subject(index))
 
+    def latents(self, index: int) -> dict[str, float]:
+        """What a reader would measure, known from the geometry: see `latent_measures`."""
+        return latent_measures(self.scene(index), self.subject(index))
+
     def scene(self, index: int) -> Scene:
         """The drawn anatomy of row `index`; the last few are kept."""
         return _scene(self.seed, self.split, index, self.spurious)
 
-    def _row(self, index: int) -> dict[str, object]:
-        subject = self.subject(index)
-        patient = FIRST_PATIENT[self.split] + index
-        labels = report_labels(subject)
-        folder = f"phantom-{self.seed}/{self.split}/patient{patient:06d}/study1"
-        row: dict[str, object] = {
-            "Path": f"{folder}/view1_frontal.png",
-            "Sex": "Male" if subject.male else "Female",
-            "Age": subject.age,
-            "Frontal/Lateral": "Frontal",
-            "AP/PA": "AP" if subject.ap else "PA",
-        }
-        row.update({name: labels.get(name, np.nan) for name in LABELS})
-        row.update({f"device:{kind}": int(kind in subject.devices) for kind in DEVICE_KINDS})
-        row["Patient"] = f"patient{patient:06d}"
-        return row
+
+def _table(drawn: Sample) -> pd.DataFrame:
+    b = drawn.background
+    patients = [f"patient{FIRST_PATIENT[drawn.split] + patient:06d}" for patient in b.patient]
+    folder = f"phantom-{drawn.seed}/{drawn.split}"
+    labels = drawn.labels()
+    columns: dict[str, object] = {
+        "Path": [
+            f"{folder}/{patient}/study{study + 1}/view1_frontal.png"
+            for patient, study in zip(patients, b.study, strict=True)
+        ],
+        "Sex": np.where(b.upstream["male"].astype(bool), "Male", "Female"),
+        "Age": b.years,
+        "Frontal/Lateral": "Frontal",
+        "AP/PA": np.where(b.ap, "AP", "PA"),
+    }
+    columns |= {name: labels[name] for name in LABELS}
+    columns |= {f"device:{kind}": drawn.devices[kind].astype(int) for kind in DEVICE_KINDS}
+    columns |= {f"severity:{name}": drawn.severity[name] for name in FINDINGS}
+    return pd.DataFrame(columns | {"Patient": patients})
 
 
 @lru_cache(maxsize=4)

@@ -14,17 +14,16 @@ from prismlib.cohorts.phantom.airways import airways, lung_texture, trachea_x, v
 from prismlib.cohorts.phantom.body import body_thickness, stomach_bubble
 from prismlib.cohorts.phantom.canvas import SIZE, Canvas, Map
 from prismlib.cohorts.phantom.devices import Device, draw_device
-from prismlib.cohorts.phantom.findings import Sign, Thorax, draw_sign
+from prismlib.cohorts.phantom.findings import SIGNS, Sign, Thorax, draw_sign
 from prismlib.cohorts.phantom.lettering import burned_in_text
 from prismlib.cohorts.phantom.scm import intervene
 from prismlib.cohorts.phantom.skeleton import bones, rib_paths
-from prismlib.cohorts.phantom.subject import DEVICE_KINDS, FINDINGS, Subject
+from prismlib.cohorts.phantom.subject import DEVICE_KINDS, Subject
 
 SOFT_TISSUE, LUNG, CORTICAL_BONE = 0.217, 0.053, 0.604  # per cm at 60 keV
 CHANGED = 0.08  # a share of the path that differs by this much counts as changed
 MOVED_CM = 0.15  # lung depth that differs by this much counts as changed
 SHAPES = ("Cardiomegaly", "Enlarged Cardiomediastinum")  # drawn by the outlines, not as signs
-SIGNS = tuple(name for name in FINDINGS if name not in SHAPES)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def _posterior(a: Anatomy, side: int, number: int, y: float, slope: float):
         (0.82 * reach, y + 0.45 * drop), (0.955 * reach, y + 0.78 * drop), (reach, y + drop),
     ]  # fmt: skip
     points = smooth_curve([(side * px, py) for px, py in control])
-    return points + (0.2 * a.shift, 0), (reach, y + drop)
+    return points + np.array([0.2 * a.shift, 0]), (reach, y + drop)
 
 
 def _anterior(a: Anatomy, side: int, number: int, start, slope: float) -> Outline:
@@ -70,7 +70,7 @@ def _anterior(a: Anatomy, side: int, number: int, start, slope: float) -> Outlin
         (0.5 * (0.86 * reach + stop), y + 0.83 * fall), (stop, y + fall),
     ]  # fmt: skip
     points = smooth_curve([(side * px, py) for px, py in control])
-    return points + (0.7 * a.shift, 0)
+    return points + np.array([0.7 * a.shift, 0])
 
 
 def bones(subject: Subject, a: Anatomy) -> Map:
@@ -85,7 +85,7 @@ def _ribs(subject: Subject, a: Anatomy) -> Map:
     for rib in rib_paths(subject, a):
         canvas = posterior if rib.arc == "posterior" else anterior
         _shell(canvas, rib.path, rib.width_mm, 2.2, 0.58)
-    return np.float32(0.50) * posterior.map() + np.float32(0.34) * anterior.map()
+    return np.float32(0.43) * posterior.map() + np.float32(0.30) * anterior.map()
 
 
 def _shell(canvas: Canvas, points: Outline, width: float, cortex: float, inner: float) -> None:
@@ -125,7 +125,7 @@ def _scapula(canvas: Canvas, a: Anatomy, side: int, sx: float, sy: float, out: f
     spine = smooth_curve([(side * upper[0], upper[1] + 22), (side * (sx - 34), sy - 8),
                           (side * (sx + 2), sy - 25)])  # fmt: skip
     canvas.curve(spine, 6.5, 0.85).curve(spine, 3.5, 0.55)
-    canvas.curve([(side * (sx - 24), sy - 9), (side * (sx - 2), sy - 6)], 7.5, 0.9)
+    canvas.disc(side * (sx - 22), sy - 10, 11, 0.7).disc(side * (sx - 24), sy + 4, 13, 0.55)
 
 
 def _clavicle(canvas: Canvas, a: Anatomy, side: int, sx: float, sy: float) -> None:

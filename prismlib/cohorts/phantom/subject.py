@@ -1,4 +1,4 @@
-"""Who a simulated subject is: names, fields and the random streams that everything else draws from."""
+"""Who a simulated subject is: names, fields and the random streams that all else draws from."""
 
 import zlib
 from collections.abc import Mapping
