@@ -6,7 +6,7 @@ They lie on the picture and not on the patient, so their place is in pixels.
 from functools import lru_cache
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from prismlib.cohorts.phantom.canvas import SIZE, Map
 from prismlib.cohorts.phantom.subject import Subject
@@ -25,17 +25,17 @@ def burned_in_text(subject: Subject) -> Map:
     rng = subject.stream("text")
     picture = Image.new("L", (SIZE, SIZE))
     if rng.random() >= BLANK:
-        left = bool(rng.random() < 0.68)
+        left = bool(rng.random() < 0.72)
         x, y = _marker_place(rng, left)
         _paste(picture, _marker(rng, "L" if left else "R"), x, y)
-        if rng.random() < (0.55 if subject.ap else 0.18):
+        if rng.random() < (0.50 if subject.ap else 0.15):
             _words(picture, rng, subject, x, y)
     return np.asarray(picture, dtype=np.float32) / np.float32(255)
 
 
 def _marker_place(rng: np.random.Generator, left: bool) -> tuple[int, int]:
     """The centre: mostly an upper corner, else beside the shoulder or low at the flank."""
-    inset = rng.integers(18, 62)
+    inset = rng.integers(10, 58)
     y = rng.choice((rng.integers(16, 70), rng.integers(70, 200), rng.integers(300, 470)),
                    p=(0.68, 0.27, 0.05))  # fmt: skip
     return int(SIZE - inset if left else inset), int(y)
@@ -43,11 +43,11 @@ def _marker_place(rng: np.random.Generator, left: bool) -> tuple[int, int]:
 
 def _marker(rng: np.random.Generator, letter: str) -> Picture:
     """A side marker in one of its styles."""
-    style = rng.choice(STYLES, p=(0.22, 0.26, 0.10, 0.34, 0.08))
+    style = rng.choice(STYLES, p=(0.17, 0.21, 0.06, 0.51, 0.05))
     initials = "".join(chr(65 + k) for k in rng.integers(0, 26, rng.choice((2, 3))))
     tone, size = int(rng.integers(205, 250)), int(rng.integers(15, 27))
     turn, ball = rng.normal(0, 22) * (rng.random() < 0.6), rng.random() < 0.3
-    signed = rng.random() < 0.6
+    signed, flipped = rng.random() < 0.6, rng.random() < 0.05
     if style == "ring":
         return _ringed(letter, int(rng.integers(12, 18)), tone)
     if style == "box":
@@ -56,7 +56,8 @@ def _marker(rng: np.random.Generator, letter: str) -> Picture:
         return _letters({"L": "LEFT", "R": "RIGHT"}[letter], int(0.7 * size) + 2, tone, 1)
     if style == "plain":
         return _letters(letter, size, tone, int(rng.integers(0, 2)))
-    return _lead_marker(letter, initials if signed else "", size, tone, turn, ball)
+    stamp = _lead_marker(letter, initials if signed else "", size, tone, turn, ball)
+    return ImageOps.mirror(stamp) if flipped else stamp
 
 
 def _lead_marker(
@@ -65,7 +66,7 @@ def _lead_marker(
     """A lead letter on its plate, laid down by hand: slanted, soft, with initials or a ball."""
     face, under = (
         _letters(letter, size, tone, 1),
-        _letters(initials or " ", int(0.55 * size) + 3, tone, 0),
+        _letters(initials or " ", int(0.55 * size) + 3, tone, size % 2),
     )
     width = max(face.width, under.width) + 8
     plate = Image.new("L", (width, face.height + 8 + (under.height + 2 if initials else 0)))
@@ -116,7 +117,7 @@ def _words(picture: Picture, rng: np.random.Generator, subject: Subject, x: int,
     view, where = ("AP", "PORTABLE") if subject.ap else ("PA", "")
     lines = [line for line, chance in ((view, 0.6), (where, 0.65), (posture, 0.45), (time, 0.4))
              if line and rng.random() < chance] or [view]  # fmt: skip
-    apart, low, arrow = int(rng.integers(15, 36)), rng.random() < 0.12, rng.random() < 0.35
+    apart, low, arrow = int(rng.integers(15, 36)), rng.random() < 0.12, rng.random() < 0.24
     column = int(np.clip(x + rng.normal(0, 6), 46, SIZE - 46))
     if low:
         column, y = int(rng.integers(60, SIZE - 60)), SIZE - 44 - apart * len(lines)

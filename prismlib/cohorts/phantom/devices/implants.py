@@ -60,7 +60,7 @@ def _can(
         return placed(scaled, x, y, turn, side)
 
     shell = at(course([*CAN, CAN[0]], 72))
-    film.plate(shell, 1.5).wire(shell, 1.4, 1.6 * TITANIUM)
+    film.plate(shell, 2.3).wire(shell, 1.4, 2.0 * TITANIUM)
     film.plate(at([(-21, -3), (4, -3), (4, 17), (-8, 18), (-18, 13)]), 0.9)  # battery
     film.plate(at([(7, -5), (21, -5), (21, 5), (16, 13), (7, 15)]), 0.35)  # circuits
     for part in rng.uniform((8, -4), (18, 9), (4, 2)):
