@@ -53,7 +53,7 @@ def _marker(rng: np.random.Generator, letter: str) -> Picture:
     if style == "box":
         return _boxed(letter, size, tone)
     if style == "word":
-        return _letters({"L": "LEFT", "R": "RIGHT"}[letter], int(0.7 * size) + 2, tone, 1)
+        return _letters({"L": "LEFT", "R": "RIGHT"}[letter], int(0.7 * size) + 3, tone, 0)
     if style == "plain":
         return _letters(letter, size, tone, int(rng.integers(0, 2)))
     stamp = _lead_marker(letter, initials if signed else "", size, tone, turn, ball)
