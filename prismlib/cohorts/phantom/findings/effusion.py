@@ -40,7 +40,7 @@ def _upright(half: Hemithorax, amount: float, bend: float) -> Map:
     depth = _below_surface(half, amount, bend)
     border = 2.0 + 0.07 * np.clip(half.to_wall, 0, 120)
     fluid = ramp(depth / border, -1, 1) * (0.58 + 0.39 * ramp(depth, -10, 48))
-    haze = 0.16 * amount * np.clip(1 + depth / 60, 0, 1) ** 2
+    haze = 0.16 * amount * np.clip(1 + depth / (8 + 75 * amount), 0, 1) ** 2
     return np.maximum(fluid, haze).astype(np.float32)
 
 

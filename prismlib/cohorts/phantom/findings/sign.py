@@ -15,8 +15,8 @@ from prismlib.cohorts.phantom.findings.thorax import COARSE, LEFT, RIGHT
 from prismlib.cohorts.phantom.subject import Subject
 
 SOFT_TISSUE, FLUID, FREE_AIR = 0.217, 0.206, 0.0  # attenuation per cm at 60 keV
-LEAST_SHARE, LEAST_ADDED, LEAST_CLEARED = 0.02, 0.01, 0.10  # what counts as changed
-LEAST_OF_PEAK = 0.05  # or this part of the sign's own maximum, where that is less
+LEVELS = (0.02, 0.006, 0.002, 0.0006, 0.0)  # candidates for what counts as changed
+LEFT_OUT = 0.02  # the part of a change that may lie below that level
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Sign:
     `share` in [0, 1] is the part of the local lung air whose place is taken, `material` the
     attenuation per cm of what takes it. `added` is optical depth on top and may be negative.
     `clears` is the share of vessels and lung markings that vanish. `mask` is the footprint: where
-    share exceeds 0.02, the size of added 0.01 or clears 0.1, or 5% of their own peak if less.
+    share, the size of added or clears exceeds a level, for each the highest of 0.02, 0.006, 0.002,
+    0.0006 that leaves out at most 2% of its sum.
     """
 
     share: Map
@@ -40,16 +41,21 @@ def make_sign(
     share: Map, material: float, added: Map | None = None, clears: Map | None = None
 ) -> Sign:
     """A sign with the footprint that its maps have; what takes the air's place hides markings."""
-    clears = share if clears is None else clears
-    mask = _exceeds(share, LEAST_SHARE)
+    share = np.clip(share, 0, 1).astype(np.float32, copy=False)
+    clears = share if clears is None else clears.astype(np.float32, copy=False)
+    added = None if added is None else added.astype(np.float32, copy=False)
+    mask = _where_changed(share)
     if added is not None:
-        mask |= _exceeds(np.abs(added), LEAST_ADDED)
-    mask |= _exceeds(clears, LEAST_CLEARED)
+        mask |= _where_changed(np.abs(added))
+    if clears is not share:
+        mask |= _where_changed(clears)
     return Sign(share, material, added, clears, mask)
 
 
-def _exceeds(field: Map, least: float) -> NDArray[np.bool_]:
-    return field > max(min(least, LEAST_OF_PEAK * float(field.max())), 1e-6)
+def _where_changed(size: Map) -> NDArray[np.bool_]:
+    enough = (1 - LEFT_OUT) * size.sum()
+    levels = (level for level in LEVELS if size[size > level].sum() >= enough)
+    return size > next(levels, 0.0)
 
 
 def nothing() -> Map:
