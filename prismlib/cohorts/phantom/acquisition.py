@@ -13,7 +13,8 @@ from scipy import ndimage
 from prismlib.cohorts.phantom.canvas import SIZE, Frame, Map
 from prismlib.cohorts.phantom.subject import Subject
 
-SCATTER_TO_PRIMARY = 0.045  # what passes the grid, as a share of the blurred primary beam
+SCATTER_TO_PRIMARY = 0.025  # what passes grid and correction, of the blurred primary beam
+GLARE = 0.025  # the detector's even offset, of the clean picture's mean signal
 SCATTER_SPREAD_MM = 32.0
 BLUR_PIXELS = 0.6  # focal spot and detector
 DETAIL_SPREAD_MM = 10.0
@@ -26,6 +27,7 @@ class Exposure:
 
     `lung` and `dense` are the log signals (-log of the relative detector signal) that are shown at
     `lung_grey` and `dense_grey`; `quanta` is the number of quanta a pixel at full signal;
+    `glare` the detector's offset;
     `background` (512, 512) the blurred clean picture that local contrast is measured against.
     """
 
@@ -37,6 +39,7 @@ class Exposure:
     gamma: float
     detail: float
     quanta: float
+    glare: float
     background: Map
 
     def shade(self, signal: Map) -> Map:
@@ -46,18 +49,19 @@ class Exposure:
         return np.clip(shade, -0.25, 1.35)
 
 
-def expose(optical_depth: Map, frame: Frame) -> Map:
+def expose(optical_depth: Map, frame: Frame, glare: float) -> Map:
     """Relative detector signal: the primary beam and its scatter, blurred."""
     primary = np.exp(-optical_depth)
     scatter = frame.broad_soften(primary, SCATTER_SPREAD_MM)
     blurred = ndimage.gaussian_filter(primary, BLUR_PIXELS, mode="nearest", truncate=3)
-    return blurred + np.float32(SCATTER_TO_PRIMARY) * scatter
+    return blurred + np.float32(SCATTER_TO_PRIMARY) * scatter + np.float32(glare)
 
 
 def choose_exposure(subject: Subject, clean: Map, lung: Map, frame: Frame) -> Exposure:
     """Fix window, tone and dose from the clean optical depth and the lungs' coverage."""
     rng = subject.stream("exposure")
-    signal = expose(clean, frame)
+    glare = GLARE * float(np.exp(-clean[::4, ::4]).mean())
+    signal = expose(clean, frame, glare)
     log_signal = -np.log(signal[::4, ::4])
     lung_level = float(np.median(log_signal[lung[::4, ::4] > 0.5]))
     dense = float(np.percentile(log_signal, 96))
@@ -67,7 +71,7 @@ def choose_exposure(subject: Subject, clean: Map, lung: Map, frame: Frame) -> Ex
         lung_grey=float(np.clip(rng.normal(0.39, 0.075) + 0.05 * subject.ap, 0.22, 0.60)),
         dense_grey=float(np.clip(rng.normal(0.87, 0.05), 0.74, 0.97)),
         gamma=float(rng.uniform(0.74, 1.08)), detail=float(rng.uniform(0.2, 0.75)),
-        quanta=float(quanta), background=np.zeros_like(clean),
+        quanta=float(quanta), glare=glare, background=np.zeros_like(clean),
     )  # fmt: skip
     background = frame.broad_soften(exposure.shade(signal), DETAIL_SPREAD_MM, factor=4)
     return replace(exposure, background=background)
@@ -75,7 +79,7 @@ def choose_exposure(subject: Subject, clean: Map, lung: Map, frame: Frame) -> Ex
 
 def develop(optical_depth: Map, exposure: Exposure, noise: Map | None) -> Map:
     """The displayed radiograph in [0, 1]; `noise` is standard normal, or None for noise-free."""
-    signal = expose(optical_depth, exposure.frame)
+    signal = expose(optical_depth, exposure.frame, exposure.glare)
     if noise is not None:
         quanta = signal * np.float32(exposure.quanta)
         signal = np.maximum(quanta + np.sqrt(quanta) * noise, 1.0) / np.float32(exposure.quanta)
