@@ -18,6 +18,7 @@ from prismlib.errors import UsageError
 VERSION = 1  # of the cohort: a change to any picture, label or split makes the next
 DEFAULT_SIZE = 1000
 FIRST_PATIENT = dict(zip(SPLITS, (100_000, 400_000, 600_000, 800_000), strict=True))
+MOST = 200_000  # studies of a split; beyond them patients' numbers would meet the next split's
 
 
 class PhantomCohort:
@@ -26,7 +27,7 @@ class PhantomCohort:
     The table has CheXpert's columns with its blanks and uncertain entries, `Patient`, and what no
     report says: for each device kind a column `device:<kind>` of 0 and 1, for each finding
     `severity:<finding>` in [0, 1]. Row `i` is the same in a cohort of any size; splits share no
-    patient. Raises UsageError for an unknown split or an n below 1.
+    patient. Raises UsageError for an unknown split or an n that is not in 1 to `MOST`.
     """
 
     simulated = True
@@ -37,12 +38,12 @@ class PhantomCohort:
         n = DEFAULT_SIZE if n is None else n
         if split not in SPLITS:
             raise UsageError(f"split {split!r}; expected one of {', '.join(SPLITS)}")
-        if n < 1:
-            raise UsageError(f"a cohort of {n} subjects; expected at least 1")
+        if not 1 <= n <= MOST:
+            raise UsageError(f"a cohort of {n} subjects; expected 1 to {MOST}")
         self.name = f"phantom-{split}"
         self.split, self.seed, self.spurious = split, seed, spurious
         self._size = n
-        self.table = _table(sample(seed, split, np.arange(n), spurious))
+        self.table = label_table(sample(seed, split, np.arange(n), spurious))
 
     def __len__(self) -> int:
         return self._size
@@ -74,7 +75,8 @@ class PhantomCohort:
         return _scene(self.seed, self.split, index, self.spurious)
 
 
-def _table(drawn: Sample) -> pd.DataFrame:
+def label_table(drawn: Sample) -> pd.DataFrame:
+    """The table of a `PhantomCohort`, or any rows of it, drawn at once."""
     b = drawn.background
     patients = [f"patient{FIRST_PATIENT[drawn.split] + patient:06d}" for patient in b.patient]
     folder = f"phantom-{drawn.seed}/{drawn.split}"
