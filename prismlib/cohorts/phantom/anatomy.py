@@ -84,7 +84,7 @@ def sample_anatomy(subject: Subject) -> Anatomy:
         carina_y=float(136 + 5 * z[8] - (4 if ap else 0)),
         body_depth_cm=body,
         chest_depth_cm=float(np.clip(chest, 11, 19)),
-        flank=half + float(np.clip(24 + 9 * subject.habitus + 3 * z[10], 12, 62)),
+        flank=half + float(np.clip(30 + 10 * subject.habitus + 3 * z[10], 14, 70)),
         shoulder_x=half + 40 + 4 * z[11] + (4 if ap else 12),
         shoulder_y=float(shoulder_y),
         knob=float(np.clip(34 + 3.5 * z[12] + 3 * age, 27, 46)),
@@ -96,7 +96,7 @@ def _frame(subject: Subject, half: float) -> Frame:
     """Where the detector lies: portable films are centred and turned less carefully."""
     z = subject.stream("position").standard_normal(4)
     loose = 1.7 if subject.ap else 1.0
-    width = np.clip(398 + 0.35 * (half - 142) + 14 * z[0], 362, 440)
+    width = np.clip(386 + 0.35 * (half - 142) + 15 * z[0], 344, 430)
     return Frame(
         mm_per_pixel=float(width / 512),
         x=float(5 * loose * z[1]),

@@ -12,9 +12,9 @@ def body_thickness(subject: Subject, a: Anatomy) -> Map:
     """Soft tissue in cm along the beam if the chest held no air, (512, 512)."""
     _, y = a.frame.grid
     trunk = Canvas(a.frame).polygon(_silhouette(subject, a)).map()
-    deep = a.body_depth_cm * (0.70 + 0.30 * expit((y - a.apex_y - 62) / 26))
+    deep = a.body_depth_cm * (0.78 + 0.22 * expit((y - a.apex_y - 62) / 26))
     deep = deep * (1 + 0.10 * expit((y - a.recess_y - 5) / 22))
-    thickness = deep * np.maximum(a.frame.depth(trunk, 0.62 * a.flank), 0.02 * trunk)
+    thickness = deep * np.maximum(a.frame.depth(trunk, 0.48 * a.flank), 0.02 * trunk)
     thickness = np.maximum(thickness, _arms(subject, a)) + _breasts(subject, a)
     return (thickness * _unevenness(subject)).astype(np.float32)
 

@@ -72,8 +72,7 @@ class Frame:
 
 def shrink(image: Map, factor: int) -> Map:
     """The mean of blocks of `factor` x `factor` pixels."""
-    size = image.shape[0] // factor
-    return image.reshape(size, factor, size, factor).mean(axis=(1, 3))
+    return np.asarray(Image.fromarray(image.astype(np.float32, copy=False)).reduce(factor))
 
 
 def enlarge(image: Map) -> Map:

@@ -1,7 +1,8 @@
 """A subject's radiograph, what is where in it, and what an intervention changes."""
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -31,7 +32,8 @@ class Scene:
     """All of a subject that no intervention changes, drawn once.
 
     Maps are (512, 512): `air_cm` is the lungs' depth if there were no heart, `blood_cm` the
-    vessels, `texture` the relative variation of the lung, `solid` the optical depth of all else.
+    vessels, `texture` the relative variation of the lung, `solid` the optical depth of all else,
+    `field` what the collimator leaves open (None: everything).
     """
 
     thorax: Thorax
@@ -41,8 +43,9 @@ class Scene:
     solid: Map
     noise: Map
     text: Map
+    field: Map | None
     subject: Subject
-    _drawn: dict = field(default_factory=dict)
+    _drawn: dict = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, subject: Subject) -> "Scene":
@@ -58,7 +61,8 @@ class Scene:
         return cls(
             thorax=Thorax(a, right, left), air_cm=air, blood_cm=vessels(subject, a),
             texture=lung_texture(subject), solid=np.maximum(solid, 0),
-            noise=acquisition.quantum_noise(subject), text=burned_in_text(subject), subject=subject,
+            noise=acquisition.quantum_noise(subject), text=burned_in_text(subject),
+            field=acquisition.collimation(subject), subject=subject,
         )  # fmt: skip
 
     @property
@@ -148,6 +152,8 @@ class Scene:
         """The radiograph of the subject in this scene, (512, 512) in [0, 1]."""
         depth = self.optical_depth(subject)
         shade = acquisition.develop(depth, self.exposure, self.noise if noise else None)
+        if self.field is not None:
+            shade = shade * self.field
         return np.maximum(shade, self.text)
 
     def truth(self, subject: Subject, intervention: Mapping[str, float]) -> Truth:
@@ -167,7 +173,8 @@ class Scene:
         if any(before.severity[name] != after.severity[name] for name in SHAPES):
             mask |= np.abs(self.air(before) - self.air(after)) > MOVED_CM
         margin = ndimage.iterate_structure(ndimage.generate_binary_structure(2, 1), 2)
-        return ndimage.binary_dilation(mask, margin)
+        mask = ndimage.binary_dilation(mask, margin)
+        return mask if self.field is None else mask & (self.field > 0.5)
 
     def masks(self, subject: Subject) -> dict[str, NDArray[np.bool_]]:
         """Where each organ, finding and device lies, from geometry, (512, 512) each.
