@@ -8,7 +8,6 @@ from prismlib.cohorts.phantom.findings.sign import (
     SOFT_TISSUE,
     Sign,
     make_sign,
-    nothing,
     ramp,
     side_name,
     texture,
@@ -25,20 +24,23 @@ def draw_edema(subject: Subject, thorax: Thorax, severity: float) -> Sign:
     Upper vessels widen from the start; septal lines and cuffs appear from severity 0.2, perihilar
     clouds from 0.4.
     """
-    share, lines = nothing(), Canvas(thorax.anatomy.frame)
-    lead = subject.stream("Edema balance").uniform(-0.12, 0.12)
+    rng, lines = subject.stream("Edema"), Canvas(thorax.anatomy.frame)
+    noise, mottle = texture(rng, 6, 14, 36), texture(rng, 30, 70)
+    lead, share = rng.uniform(-0.12, 0.12), np.zeros_like(noise)
+    x = thorax.coarse_grid[0]
     for half in (thorax.right, thorax.left):
         amount = severity * (1 - max(0.0, half.side * lead))
-        rng = subject.stream(f"Edema {side_name(half.side)}")
-        share += enlarge(_haze(half, thorax.coarse_grid, amount, rng)) * half.room
-        _interstitium(lines, half, amount, rng)
-    added = np.float32(LINE_DEPTH) * lines.map(0.4) * (thorax.right_lung + thorax.left_lung)
+        own = half.side * (x - np.float32(thorax.anatomy.shift)) > 0
+        share += own * _haze(half, thorax.coarse_grid, amount, noise)
+        _interstitium(lines, half, amount, subject.stream(f"Edema {side_name(half.side)}"))
+    share = enlarge(share * np.clip(0.92 + 0.10 * mottle, 0.5, 1.2))
+    share = share * np.maximum(thorax.right.room, thorax.left.room)
+    added = np.float32(LINE_DEPTH) * lines.map() * (thorax.right_lung + thorax.left_lung)
     return make_sign(share, SOFT_TISSUE, added, clears=np.float32(0.6) * share)
 
 
-def _haze(half: Hemithorax, grid, amount: float, rng: np.random.Generator) -> Map:
+def _haze(half: Hemithorax, grid, amount: float, noise: Map) -> Map:
     """Dense beside the hilum, thinning over the inner two thirds, the periphery spared."""
-    noise, mottle = texture(rng, 6, 14, 36), texture(rng, 30, 70)
     x0, y0 = half.hilum
     across = half.side * (grid[0] - np.float32(x0)) / np.float32(0.70 * half.a.half_thorax)
     down = (grid[1] - np.float32(y0 + 22)) / np.float32(0.46 * half.height)
@@ -46,8 +48,7 @@ def _haze(half: Hemithorax, grid, amount: float, rng: np.random.Generator) -> Ma
     wing = ramp(field, 0.30 - 0.35 * amount, 1.0 - 0.25 * amount)
     diffuse = 0.14 * ramp(amount, 0.0, 0.9) * ramp(down, -1.2, 0.6)
     alveolar = 0.42 * ramp(amount, 0.25, 1.1) + 0.14 * amount
-    cloudy = np.clip(0.92 + 0.10 * mottle, 0.5, 1.2)
-    return (alveolar * wing + diffuse) * cloudy
+    return alveolar * wing + diffuse
 
 
 def _interstitium(canvas: Canvas, half: Hemithorax, amount: float, rng) -> None:

@@ -68,7 +68,8 @@ def effusion_measures(subject: Subject, thorax: Thorax, depth_cm: Map) -> dict[s
     """Height in mm and volume in mL of the fluid on each side, from the geometry.
 
     `depth_cm` (512, 512) is the lungs' depth along the beam in cm. The height is that of the
-    lowest aerated row near the lateral wall above the recess; 0 without fluid.
+    lowest aerated row near the lateral wall above the recess, 0 where no row is filled. The volume
+    is what takes the place of lung in the picture; fluid hidden behind the dome is not counted.
     """
     severity = subject.severity["Pleural Effusion"]
     share = draw_effusion(subject, thorax, severity).share if severity > 0 else nothing()

@@ -65,7 +65,7 @@ def _tapered(axis: NDArray[np.floating], width: float) -> NDArray[np.floating]:
 def _wedge(half: Hemithorax, amount: float, rng: np.random.Generator) -> Map:
     """A triangle with its tip at the hilum and its base on the diaphragm, beside the heart."""
     x0, y0 = half.hilum
-    width, tip = rng.uniform(0.34, 0.46), rng.uniform(28, 50)
+    width, tip = rng.uniform(0.34, 0.46), rng.uniform(46, 72)
     outer_x, _ = half.at(0.12 + width, 0.9)
     inner_x, _ = half.at(0.0, 0.9)
     base = half.dome_y + 10

@@ -20,9 +20,9 @@ from prismlib.cohorts.phantom.findings.thorax import LEFT, RIGHT, Thorax
 from prismlib.cohorts.phantom.skeleton import Rib, rib_paths
 from prismlib.cohorts.phantom.subject import Subject
 
-CORTEX_DEPTH, MARROW = 0.16, 0.58  # optical depth of a rib's edge; the middle's part of it
+CORTEX_DEPTH, MARROW = 0.17, 0.58  # optical depth of a rib's edge; the middle's part of it
 CALLUS_DEPTH, SWELLING_DEPTH = 0.20, 0.07
-FRAGMENT_MM = 30.0  # how far from the break the fragment has returned to the rib's course
+FRAGMENT_MM = 38.0  # how far from the break the fragment has returned to the rib's course
 
 _SIDES = (RIGHT, LEFT)
 
@@ -45,8 +45,9 @@ def draw_fracture(subject: Subject, thorax: Thorax, severity: float) -> Sign:
         if rib is None or part == 0 or subject.side["Fracture"] not in (side_name(side), "both"):
             continue
         course = _Break.of(rib, float(np.clip(where + place, 0.3, 0.94)))
-        gap = (0.6 + 2.4 * part) * (0.25 if old else 1.0) * (-1 if overlaps else 1)
-        course.draw(taken, added, (0.8 + 4.4 * part) * (1 if down else -1), gap)
+        gap = (0.6 + 3.2 * part) * (0.25 if old else 1.0) * (-1 if overlaps else 1)
+        step = (0.7 + 4.3 * ramp(part, 0, 0.75)) * (1 if down else -1)
+        course.draw(taken, added, step, gap)
         depth, size = (CALLUS_DEPTH, 1.0) if old else (SWELLING_DEPTH, 1.6)
         _add_around(around, thorax, course, depth * part**0.5, size)
     bone = np.float32(CORTEX_DEPTH) * (added.map() - taken.map())

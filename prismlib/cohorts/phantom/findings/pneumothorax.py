@@ -44,7 +44,7 @@ def _apical(half: Hemithorax, amount: float, rng: np.random.Generator) -> tuple[
     aerated = Canvas(half.a.frame).polygon(lung).map()
     moved = np.hypot(*(lung - half.outline).T)
     line = _pleural_line(half, lung, moved > LINE_SHOWS_MM)
-    denser = 0.25 * ramp(amount, 0.55, 1.2) * aerated * half.lung
+    denser = 0.25 * ramp(amount, 0.72, 1.2) * aerated * half.lung
     return np.clip(1 - aerated, 0, 1), line * half.lung + denser
 
 
@@ -58,7 +58,7 @@ def _retracted(half: Hemithorax, amount: float, waves: NDArray[np.floating]) -> 
     beside_wall = (0.12 + 0.88 * (1 - down) ** (2.4 - 1.6 * amount)) * ramp(down, 1.0, 0.75)
     free = np.where(order < apex, beside_mediastinum, np.where(order < recess, beside_wall, 0.0))
     ripple = 1 + waves @ np.sin(np.outer(np.arange(2, 6), 3 * down) + 7 * waves[:, None])
-    pull = np.clip((0.05 * amount + 0.57 * amount**3.2) * free * ripple, 0, 0.85)[:, None]
+    pull = np.clip((0.035 * amount + 0.58 * amount**4) * free * ripple, 0, 0.85)[:, None]
     return outline + pull * (hilum - outline)
 
 
