@@ -39,6 +39,7 @@ def _plates(half: Hemithorax, amount: float, rng: np.random.Generator) -> Map:
     canvas = Canvas(half.a.frame)
     across = rng.uniform(0.42, 0.60) if half.side == RIGHT else rng.uniform(0.60, 0.76)
     down, count = rng.uniform(0.80, 0.92), rng.integers(1, 4)
+    down = down - 0.05 * (half.side != RIGHT)
     for number in range(3):
         offset, sag = rng.normal(0, (0.10, 0.02)), rng.normal(0, 3.0)
         x, y = half.at(across + offset[0], down - 0.085 * number + offset[1])
@@ -66,6 +67,7 @@ def _wedge(half: Hemithorax, amount: float, rng: np.random.Generator) -> Map:
     """A triangle with its tip at the hilum and its base on the diaphragm, beside the heart."""
     x0, y0 = half.hilum
     width, tip = rng.uniform(0.34, 0.46), rng.uniform(46, 72)
+    width = width + 0.18 * (half.side != RIGHT)
     outer_x, _ = half.at(0.12 + width, 0.9)
     inner_x, _ = half.at(0.0, 0.9)
     base = half.dome_y + 10

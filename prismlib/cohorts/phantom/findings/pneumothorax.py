@@ -54,11 +54,12 @@ def _retracted(half: Hemithorax, amount: float, waves: NDArray[np.floating]) -> 
     order, y = np.arange(len(outline)), outline[:, 1]
     apex, recess = np.argmin(y), np.argmax(y)
     down = (y - half.apex_y) / half.height
-    beside_mediastinum = ramp((hilum[1] - y) / (hilum[1] - half.apex_y), 0.1, 0.9)
+    beside_mediastinum = np.sqrt(np.clip((hilum[1] - y) / (hilum[1] - half.apex_y), 0, 1))
     beside_wall = (0.12 + 0.88 * (1 - down) ** (2.4 - 1.6 * amount)) * ramp(down, 1.0, 0.75)
+    ripple = waves @ np.sin(np.outer(np.arange(2, 6), 3 * down) + 7 * waves[:, None])
+    beside_wall *= 1 + ripple * ramp(down, 0, 0.12)
     free = np.where(order < apex, beside_mediastinum, np.where(order < recess, beside_wall, 0.0))
-    ripple = 1 + waves @ np.sin(np.outer(np.arange(2, 6), 3 * down) + 7 * waves[:, None])
-    pull = np.clip((0.035 * amount + 0.58 * amount**4) * free * ripple, 0, 0.85)[:, None]
+    pull = np.clip((0.035 * amount + 0.58 * amount**4) * free, 0, 0.85)[:, None]
     return outline + pull * (hilum - outline)
 
 
