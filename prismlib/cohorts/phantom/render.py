@@ -20,6 +20,7 @@ from prismlib.cohorts.phantom.lettering import burned_in_text
 from prismlib.cohorts.phantom.scm import intervene
 from prismlib.cohorts.phantom.skeleton import bones, rib_paths
 from prismlib.cohorts.phantom.subject import DEVICE_KINDS, Subject
+from prismlib.memory import keep_freed_memory
 
 SOFT_TISSUE, LUNG, CORTICAL_BONE = 0.217, 0.053, 0.604  # per cm at 60 keV
 CHANGED = 0.08  # a share of the path that differs by this much counts as changed
@@ -50,6 +51,7 @@ class Scene:
     @classmethod
     def of(cls, subject: Subject) -> "Scene":
         """Draw the anatomy of a subject."""
+        keep_freed_memory()
         a = anatomy.sample_anatomy(subject)
         right, left = (Canvas(a.frame).polygon(anatomy.lung_outline(a, s)).map() for s in (-1, 1))
         body = body_thickness(subject, a)
