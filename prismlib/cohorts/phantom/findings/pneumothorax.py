@@ -57,7 +57,7 @@ def _retracted(half: Hemithorax, amount: float, waves: NDArray[np.floating]) -> 
     beside_mediastinum = np.sqrt(np.clip((hilum[1] - y) / (hilum[1] - half.apex_y), 0, 1))
     beside_wall = (0.12 + 0.88 * (1 - down) ** (2.4 - 1.6 * amount)) * ramp(down, 1.0, 0.75)
     ripple = waves @ np.sin(np.outer(np.arange(2, 6), 3 * down) + 7 * waves[:, None])
-    beside_wall *= 1 + ripple * ramp(down, 0, 0.12)
+    beside_wall *= 1 + ripple * ramp(down, 0.05, 0.6)
     free = np.where(order < apex, beside_mediastinum, np.where(order < recess, beside_wall, 0.0))
     pull = np.clip((0.035 * amount + 0.58 * amount**4) * free, 0, 0.85)[:, None]
     return outline + pull * (hilum - outline)
