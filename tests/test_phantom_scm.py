@@ -280,6 +280,8 @@ def test_draining_devices_follow_in_the_total_form_only() -> None:
     assert "chest_drain" not in total(subject, {"Pneumothorax": 0}).devices
     held = total(subject, {"Pneumothorax": 0, "chest_drain": 1})
     assert "chest_drain" in held.devices
+    cleared = total(subject, {"No Finding": 1, "chest_drain": 1})
+    assert "chest_drain" in cleared.devices and cleared.no_finding
 
 
 def test_removing_effusion_leaves_devices_in_both_forms() -> None:

@@ -33,7 +33,7 @@ def total(
     """
     population = population or fitted()
     other = intervene(subject, intervention)
-    held = set(FINDINGS) if "No Finding" in intervention else set(intervention)
+    held = set(intervention) | (set(FINDINGS) if "No Finding" in intervention else set())
     numbers = np.array([subject.number])
     b = mechanisms.background(subject.seed, subject.split, numbers, population)
     severity = dict(other.severity)
