@@ -3,7 +3,7 @@
 import numpy as np
 
 from prismlib.cohorts.phantom.anatomy import Anatomy
-from prismlib.cohorts.phantom.canvas import Canvas, Map, enlarge, smooth_curve
+from prismlib.cohorts.phantom.canvas import Canvas, Map, enlarge, ribbon, smooth_curve
 from prismlib.cohorts.phantom.subject import Subject
 
 
@@ -53,9 +53,9 @@ def _hilum(canvas: Canvas, rng, hilum, side: int) -> None:
         (x + side * 7, y + 34),
         (x + side * 12, y + 62),
     ]
-    points = smooth_curve(course)
-    for stop, width in ((12, 14.5), (20, 11.5), (32, 8.5)):
-        canvas.curve(points[max(stop - 13, 0) : stop], width + rng.normal(0, 0.8), 0.72)
+    widths = np.interp(np.arange(32), [0, 10, 31], [11, 14, 4.5]) + rng.normal(0, 0.7)
+    canvas.polygon(ribbon(smooth_curve(course), widths), 0.62)
+    canvas.polygon(ribbon(smooth_curve(course), 0.7 * widths), 0.78)
     for _ in range(4):
         canvas.disc(x + side * rng.normal(6, 7), y + rng.normal(0, 14), rng.uniform(5, 9), 0.85)
 

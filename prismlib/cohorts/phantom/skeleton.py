@@ -162,7 +162,7 @@ def _spine(subject: Subject, a: Anatomy) -> Map:
             details.disc(x + side * (half - 5), y - 2, 8.5, 1.0)
             details.disc(x + side * (half - 5), y - 2, 5.0, 0.5)
         details.curve([(x, y), (x, y + 0.5 * tall)], 4.5, 0.9)
-    return np.float32(0.40) * canvas.map() + np.float32(0.22) * details.map()
+    return np.float32(0.31) * canvas.map() + np.float32(0.19) * details.map()
 
 
 def _box(x: float, y: float, half: float, tall: float) -> Outline:
