@@ -120,3 +120,26 @@ def test_what_every_command_imports_is_light(module):
 def test_notebooks_are_not_imported():
     for path in MODULES:
         assert "import notebooks" not in path.read_text(encoding="utf-8")
+
+
+def names(tree: ast.AST) -> set[str]:
+    """Every name and attribute that a module reads or imports."""
+    found = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    found |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    imports = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
+    return found | {alias.name for node in imports for alias in node.names}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_the_test_split_is_opened_by_code_that_reports(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    allowed = station(path) in ("report", "runner")
+    if name(path) not in ("cohorts/sealed.py", "cohorts/cohort.py") and not allowed:
+        assert not names(tree) & {"open_test", "unsealed"}, f"{name(path)} opens the test split"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Cohort"):
+            given = {ast.unparse(value) for value in node.args}
+            seal = name(path) == "cohorts/sealed.py"
+            assert seal or "'test'" not in given, (
+                f"{name(path)}:{node.lineno}: opens the test split"
+            )

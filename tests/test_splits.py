@@ -73,8 +73,7 @@ def test_overlap_counts_images_and_patients():
 
 def test_chexpert_cohorts_share_no_patient_whatever_the_seed(chexpert_root):
     cohorts = [
-        CheXpertCohort(chexpert_root, split, seed=seed)
-        for seed, split in enumerate(cohort.SPLITS)
+        CheXpertCohort(chexpert_root, split, seed=seed) for seed, split in enumerate(cohort.SPLITS)
     ]
     for one, other in itertools.combinations(cohorts, 2):
         assert not set(one.table["Patient"]) & set(other.table["Patient"])
@@ -115,7 +114,7 @@ def test_open_cohort_of_the_chexpert_profile(chexpert_root, monkeypatch):
     profile = load_profile("chexpert")
     monkeypatch.delenv(cohort.ROOT_VARIABLE, raising=False)
     with pytest.raises(UsageError, match="PRISM_CHEXPERT_ROOT is not set"):
-        cohort.open_cohort(profile, "test")
+        cohort.open_cohort(profile, "train")
     monkeypatch.setenv(cohort.ROOT_VARIABLE, str(chexpert_root))
     assert len(cohort.open_cohort(profile, "development", n=3)) == 3
     with pytest.raises(UsageError, match="split 'validation'"):

@@ -57,14 +57,25 @@ def open_cohort(
 ) -> Cohort:
     """The cohort of a profile: simulated subjects, or CheXpert at `PRISM_CHEXPERT_ROOT`.
 
-    `split` is `train`, `development` (settings are chosen on it), `test` (reported) or `judges`
-    (only classifiers that judge are trained on it); no patient is in two of them. `seed`, the
-    profile's if None, decides who is drawn when `n` is less than all.
+    `split` is `train`, `development` (settings are chosen on it) or `judges` (only classifiers
+    that judge are trained on it); `test` is reported and opens with `sealed.open_test` alone. No
+    patient is in two of the four. `seed`, the profile's if None, decides who is drawn when `n` is
+    less than all.
     """
     if split not in SPLITS:
         raise UsageError(f"split {split!r}; expected one of {', '.join(SPLITS)}")
+    if split == "test":
+        raise UsageError(
+            "the test split is sealed: nothing is trained or tuned on it; code that reports opens "
+            "it with prismlib.cohorts.sealed.open_test(profile, n, seed, reason=...)"
+        )
+    return unsealed(profile, split, n, seed)
+
+
+def unsealed(profile: Profile, split: str, n: int | None, seed: int | None) -> Cohort:
+    """Any split of a profile's cohort; for `open_cohort` and `sealed.open_test` alone."""
     seed = profile.seed if seed is None else seed
-    if profile.cohort == "phantom":
+    if profile.simulated:
         from prismlib.cohorts.phantom.cohort import PhantomCohort
 
         return PhantomCohort(split, n, seed=seed)

@@ -29,13 +29,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also the true counterfactual under this intervention, as in 'Support Devices=0'; "
         "'A=0,B=1' sets both; may be repeated for several counterfactuals",
     )
+    add(
+        "--total",
+        action="store_true",
+        help="also the total counterfactuals, in which what the intervention causes follows",
+    )
     add("--masks", action="store_true", help="also masks of organs, findings and devices")
+    add("--clean", action="store_true", help="also every picture without noise")
+    add("--latents", action="store_true", help="also measurements of every picture, in mm and mL")
+    add("--workers", type=int, metavar="W", help="processes; the bytes are the same (all CPUs)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Check the request, then write or resume the folder."""
     interventions = tuple(parse_intervention(text) for text in args.do)
-    from prismlib.commands.cohort_folder import Recipe, make
+    from prismlib.commands.cohort_folder import make
+    from prismlib.commands.cohort_pictures import Recipe
 
     recipe = Recipe(
         n=args.n,
@@ -44,8 +53,11 @@ def run(args: argparse.Namespace) -> int:
         spurious=parse_spurious(args.spurious),
         interventions=interventions,
         masks=args.masks,
+        total=args.total,
+        clean=args.clean,
+        latents=args.latents,
     )
-    table = make(recipe, Path(args.out))
+    table = make(recipe, Path(args.out), args.workers)
     print(f"{args.n} SIMULATED subjects: {table}")
     return 0
 
