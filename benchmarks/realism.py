@@ -80,7 +80,7 @@ def compressed(image: Images, like: Path) -> Images:
     if like.suffix.lower() in (".jpg", ".jpeg"):
         stored = io.BytesIO()
         with Image.open(like) as file:
-            greys.save(stored, "JPEG", qtables=[list(file.quantization[0])])
+            greys.save(stored, "JPEG", qtables=[list(vars(file)["quantization"][0])])
         greys = Image.open(stored)
     return np.asarray(greys, np.float32) / np.float32(255)
 
