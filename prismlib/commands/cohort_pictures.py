@@ -160,7 +160,7 @@ def grey(image: NDArray[np.float32] | NDArray[np.bool_]) -> NDArray[np.uint8]:
 def write_png(pixels: NDArray[np.uint8], path: Path) -> None:
     """An 8-bit grey PNG whose text says that nobody was imaged.
 
-    Run lengths of filtered rows are all that is compressed: at 512x512 it takes a seventh of the
+    Run lengths of filtered rows are all that is compressed: at 512x512 it takes a sixth of the
     default's time and gives a smaller file, since noise does not repeat itself.
     """
     information = PngInfo()
