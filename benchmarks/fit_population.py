@@ -30,10 +30,10 @@ from prismlib.cohorts.chexpert import bundled_labels
 from prismlib.cohorts.labels import LABELS, frontal
 from prismlib.cohorts.phantom import population
 from prismlib.cohorts.phantom.scm import sample
-from prismlib.cohorts.phantom.studies import BLOCK
 from prismlib.cohorts.phantom.subject import FINDINGS
 
-SEED, N, ROUNDS = 2025, 200_000, 60
+SEED, N, ROUNDS = 2025, 200_000, 110
+MOST_STUDIES = 6
 VIEWS = ("AP", "PA")
 VITAL = ("Support Devices", "Pleural Effusion", "Cardiomegaly", "Edema", "Pneumothorax")
 HIDDEN = ("heart_failure", "lung_disease")
@@ -100,9 +100,14 @@ def persistence(table: pd.DataFrame) -> pd.Series:
 
 
 def leaving(table: pd.DataFrame) -> list[float]:
-    """The chance that a patient with k + 1 frontal images has no further one, k below BLOCK."""
+    """The chance that a patient with k + 1 frontal images has no further one.
+
+    As in the table up to MOST_STUDIES, where every patient stops: the few patients with dozens
+    of images would otherwise make up much of a small sample.
+    """
     counts = table.groupby("Patient").size().to_numpy()
-    return [round(float((counts == k).sum() / (counts >= k).sum()), 4) for k in range(1, BLOCK)]
+    stops = [(counts == k).sum() / (counts >= k).sum() for k in range(1, MOST_STUDIES)]
+    return [*(round(float(stop), 4) for stop in stops), 1.0]
 
 
 def denied(table: pd.DataFrame, label: str, clear: bool) -> list[float]:

@@ -98,11 +98,11 @@ def liability(b: Background, name: str, equation: Equation, severity: Severities
 
 
 def potential(b: Background, name: str, population: Population) -> Array:
-    """The severity of a finding where it is present: Kumaraswamy(1.2, 1.7) from 0.04 to 1."""
+    """The severity of a finding where it is present: Kumaraswamy(1.5, 1.6) from 0.04 to 1."""
     share = population.appearance[name].acuity
     latent = b.noise(f"{name} severity", population.findings[name].persistence)
     latent = share * b.upstream["acuity"] + np.sqrt(1 - share**2) * latent
-    quantile = (1 - (1 - ndtr(latent)) ** (1 / 1.7)) ** (1 / 1.2)
+    quantile = (1 - (1 - ndtr(latent)) ** (1 / 1.6)) ** (1 / 1.5)
     return MILDEST + (1 - MILDEST) * quantile
 
 

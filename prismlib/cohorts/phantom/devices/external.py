@@ -23,7 +23,7 @@ COPPER = 0.5 * STEEL  # stranded
 
 def ecg_leads(rng: np.random.Generator, a: Anatomy) -> Device:
     """Three to six electrodes with snaps of 8 to 12 mm, their wires gathered to one bundle."""
-    film, loading, style = Film(a.frame), faintness(rng, 0.15), int(rng.integers(3))
+    film, loading, style = Film(a.frame), faintness(rng, 0.4), int(rng.integers(3))
     height, snap, gauge = a.dome_right_y - a.apex_y, rng.uniform(8.2, 11.5), rng.uniform(1.0, 1.9)
     yoke, away, drift = *_bundle(rng, a), rng.normal(0, (9, 14))
     order = rng.permutation(len(SITES))[: rng.integers(3, 7)]

@@ -116,7 +116,7 @@ class Film:
             target += total.reshape(wide, wide)[1:-1, 1:-1].astype(np.float32)
 
 
-def faintness(rng: np.random.Generator, least: float = 0.25) -> float:
+def faintness(rng: np.random.Generator, least: float = 0.5) -> float:
     """How much opaque filler a line carries, as a share of the nominal; mostly near it."""
     return float(least + (1 - least) * rng.beta(1.4, 1.0))
 
