@@ -10,6 +10,7 @@ import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from prismlib import paths
 from prismlib.captions import EDIT_PROMPTS, paraphrase
@@ -409,6 +410,31 @@ def test_a_trained_part_can_be_trained_on(trained, capsys, monkeypatch):
     assert main(["train", "clip", *more]) == 0
     assert "going on at step 2" in capsys.readouterr().out
     assert weights.fingerprint(trained) == before  # nothing is exported unasked
+
+
+@pytest.mark.parametrize(
+    ("part", "weight"), [("vae", "pipeline/vae"), ("unet", "pipeline/unet"), ("classifier", "")]
+)
+def test_training_starts_from_a_models_part(part, weight, trained, tmp_path, monkeypatch):
+    """With next to no learning rate, what comes out is what was started from, not random."""
+    monkeypatch.setenv("PRISM_OUTPUT", str(trained.parent))
+    out = tmp_path / "out"
+    still = ["--set", "learning_rate=1e-12", "--set", "weight_decay=0", "--model", str(trained)]
+    given = ["--start", str(trained), "--out", str(out)]
+    assert main(["train", part, *SMALL, *still, *given]) == 0
+    record = json.loads((out / "record.json").read_text())
+    assert [started["part"] for started in record["start"]] == [part]
+    if weight and part != "vae":
+        name = "diffusion_pytorch_model.safetensors"
+        before, after = (load_file(f / weight / name) for f in (trained, out / "model"))
+        for key, value in before.items():
+            torch.testing.assert_close(after[key].float(), value.float(), atol=2e-3, rtol=2e-3)
+
+
+def test_clip_says_that_it_cannot_be_started_from(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PRISM_OUTPUT", str(tmp_path))
+    assert main(["train", "clip", *SMALL, "--start", str(trained)]) == 2
+    assert "freeze_text" in capsys.readouterr().err
 
 
 def test_the_text_tower_can_be_kept(trained, tmp_path, monkeypatch):

@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--held-out", metavar="N", type=int, default=64, help="subjects to measure it on")
     add("--seed", type=int, help="of the weights and the order of the data (default 0)")
     add("--model", default="prism-mini", help="where frozen parts come from (%(default)s)")
+    add("--start", metavar="MODEL", help="train this model's part further, not random weights")
     add(
         "--export",
         metavar="MODEL",
@@ -62,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
             held_out=args.held_out,
             model=args.model,
             export=args.export,
+            start=args.start,
             report=lambda line: print(line, flush=True),
         )
     )

@@ -57,7 +57,8 @@ class Request:
     """One call of `prism train`.
 
     `model` is where frozen parts come from; `export`, if any, the model folder that the trained
-    part goes into, beside the folder `out` that holds its checkpoint and log.
+    part goes into, beside the folder `out` that holds its checkpoint and log. `start`, if any, is
+    the model whose part is trained further; otherwise it starts from random weights.
     """
 
     part: str
@@ -70,6 +71,7 @@ class Request:
     held_out: int = HELD_OUT
     model: str = weights.BUNDLED
     export: str | None = None
+    start: str | None = None
     cache: Path | None = None
     report: Callable[[str], None] = print
 
@@ -110,6 +112,7 @@ def train(request: Request) -> dict[str, Any]:
         "simulated": request.profile.simulated,
         "cohort_size": request.cohort_size,
         "held_out": request.held_out,
+        "start": started_from(request),
         "device": _device_name(),
         "settings": asdict(settings),
         **record,
@@ -124,6 +127,15 @@ def train(request: Request) -> dict[str, Any]:
 Trained = tuple[list[str], dict[str, Any]]
 
 
+def _first(
+    request: Request, load: Callable[[str], Any], build: Callable[[], Any], seed: int
+) -> Any:
+    """The network to train: the one that `start` names, or one with weights drawn from a seed."""
+    if request.start is None:
+        return _seeded(build, seed)
+    return load(request.start).requires_grad_(True).train()
+
+
 def _seeded(build: Callable[[], Any], seed: int) -> Any:
     """A network with weights drawn from a seed; the global generator stays as it was."""
     with torch.random.fork_rng(devices=[]):
@@ -131,9 +143,21 @@ def _seeded(build: Callable[[], Any], seed: int) -> Any:
         return build()
 
 
+def _vae_of(model: str) -> Any:
+    return LatentDiffusion.load(model).vae.float()
+
+
+def _unet_of(model: str) -> Any:
+    return LatentDiffusion.load(model).unet.float()
+
+
+def _classifier_of(model: str) -> Any:
+    return Classifier.load(model).model.float()
+
+
 def _train_vae(request: Request, settings: VaeSettings) -> Trained:
     data = request.images("train", request.cohort_size)
-    vae = _seeded(architectures.autoencoder, settings.seed)
+    vae = _first(request, _vae_of, architectures.autoencoder, settings.seed)
     run = request.fit(VaeObjective(vae, data, settings), settings)
     latents = standardize_latents(vae, as_floats(data.images[:STANDARDIZE]))
     weights.save_pretrained(vae, request.out / "model/pipeline/vae")
@@ -159,6 +183,10 @@ def _train_tokenizer(request: Request, settings: ClipSettings) -> Trained:
 
 
 def _train_clip(request: Request, settings: ClipSettings) -> Trained:
+    if request.start is not None:
+        raise UsageError(
+            "--start does not go with clip; `--set freeze_text=true` keeps a text side"
+        )
     data = request.images("train", request.cohort_size)
     tokenizer, text_tower, text = _text_side(request, settings)
     ids = (len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id)
@@ -221,7 +249,7 @@ def _text_encoder(model: Any) -> Any:
 
 def _train_unet(request: Request, settings: UnetSettings) -> Trained:
     data = request.images("train", request.cohort_size)
-    unet = _seeded(architectures.unet, settings.seed)
+    unet = _first(request, _unet_of, architectures.unet, settings.seed)
     frozen = LatentDiffusion.load(request.model, unet=unet)
     inputs = cache_inputs(frozen, data, settings, request.report)
     unet.requires_grad_(True)
@@ -238,7 +266,7 @@ def _train_unet(request: Request, settings: UnetSettings) -> Trained:
 def _train_classifier(request: Request, settings: ClassifierSettings) -> Trained:
     data = request.images("judges", request.cohort_size)
     targets = attribute_targets(data.table, settings.policy)
-    model = untrained(settings)
+    model = _first(request, _classifier_of, lambda: untrained(settings), settings.seed)
     images = data.at(settings.image_size)
     objective = ClassifierObjective(model, images, targets, settings)
     run = request.fit(objective, settings)
@@ -262,6 +290,13 @@ def _record(run: Run, data: TrainingImages, measured: Mapping[str, Any]) -> dict
         "data": data.key,
         "measured": dict(measured),
     }
+
+
+def started_from(request: Request) -> list[dict[str, Any]] | None:
+    """The records of the part that the training went on from; None if it began with nothing."""
+    if request.start is None:
+        return None
+    return [record for record in read_records(request.start) if record["part"] == request.part]
 
 
 def _device_name() -> str:

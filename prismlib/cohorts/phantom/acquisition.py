@@ -105,7 +105,7 @@ def quantum_noise(subject: Subject) -> Map:
     """Standard normal noise, slightly correlated by the detector, unit variance, (512, 512)."""
     white = subject.stream("noise").standard_normal((SIZE, SIZE), dtype=np.float32)
     noise = white + np.float32(0.35) * (np.roll(white, 1, 0) + np.roll(white, 1, 1))
-    return noise / np.float32(np.sqrt(1 + 2 * 0.35**2))
+    return np.asarray(noise / np.sqrt(1 + 2 * 0.35**2), dtype=np.float32)
 
 
 def collimation(subject: Subject) -> Map | None:
