@@ -150,6 +150,7 @@ def test_another_recipe_is_refused(folder):
         {"n": 0},
         {"n": MOST + 1},
         {"interventions": (), "total": True},
+        {"interventions": (REMOVE, {"Support Devices": 0})},
         {"split": "trian"},
         {"spurious": 3.0},
         {"interventions": ({"Support Device": 0.0},)},

@@ -78,7 +78,9 @@ def _check(recipe: Recipe, workers: int | None) -> None:
     PhantomCohort(recipe.split, 1, seed=recipe.seed, spurious=recipe.spurious)
     if not 1 <= recipe.n <= MOST:
         raise UsageError(f"{recipe.n} subjects; expected 1 to {MOST}")
-    versions(sample_subject(recipe.seed, recipe.split, 0, recipe.spurious), recipe)
+    asked = versions(sample_subject(recipe.seed, recipe.split, 0, recipe.spurious), recipe)
+    if len({version.stem for version in asked}) < len(asked):
+        raise UsageError("two interventions would write the same file; ask for each once")
     if recipe.total and not recipe.interventions:
         raise UsageError("--total without --do; expected an intervention, as --do 'Edema=0'")
     if recipe.split == "test":
