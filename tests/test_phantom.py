@@ -74,7 +74,7 @@ def test_a_change_lies_within_8_mm_of_its_footprint(name: str) -> None:
         truth = scene.truth(subject, switched(subject, name))
         change = np.abs(truth.image - scene.image(subject))
         away = ndimage.distance_transform_edt(~truth.mask) * scene.anatomy.frame.mm_per_pixel
-        if change.any():
+        if truth.mask.sum() > 50:  # a device beside the film leaves nothing but scatter
             shares.append(change[away <= 8].sum() / change.sum())
             assert change[away > 8].max() < 0.12, "far away something moved, or noise was redrawn"
     assert not shares or (np.mean(shares) > 0.95 and min(shares) > 0.94)

@@ -19,7 +19,7 @@ from prismlib.cohorts.phantom.scm import Sample, sample, sample_subject
 from prismlib.cohorts.phantom.subject import DEVICE_KINDS, FINDINGS, IMPLANTS, LINES, Subject
 from prismlib.errors import UsageError
 
-SEED, N = 11, 50_000
+SEED, N = 0, 50_000
 PAIRED = ("AP", "Support Devices", "Pleural Effusion", "Cardiomegaly", "Edema", "Pneumothorax")
 names = st.sampled_from([*FINDINGS, "Support Devices", *DEVICE_KINDS])
 numbers = st.integers(0, 10_000)

@@ -17,10 +17,10 @@ from prismlib.cohorts.phantom.subject import Subject
 SCATTER_TO_PRIMARY = 0.025  # what passes grid and correction, of the blurred primary beam
 GLARE = 0.025  # the detector's even offset, of the clean picture's mean signal
 SCATTER_SPREAD_MM = 32.0
-BLUR_PIXELS = 0.6  # focal spot and detector
+BLUR_PIXELS = 0.57  # focal spot and detector
 DETAIL_SPREAD_MM = 10.0
 DETAIL_LIMIT = 0.10
-QUANTA = 2.4e4  # a pixel behind the lungs
+QUANTA = 1.7e4  # a pixel behind the lungs
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,21 @@ def choose_exposure(subject: Subject, clean: Map, lung: Map, frame: Frame) -> Ex
     log_signal = -np.log(signal[::4, ::4])
     lung_level = float(np.median(log_signal[lung[::4, ::4] > 0.5]))
     dense = float(np.percentile(log_signal, 96))
-    quanta = QUANTA * np.exp(lung_level) * rng.uniform(0.5, 1.6) * (0.6 if subject.ap else 1.0)
+    veiled = rng.random() < (0.22 if subject.ap else 0.08)
+    veil, starved = rng.uniform(0.05, 0.20), rng.uniform(0.35, 0.8)
+    quanta = (
+        (starved if veiled else 1.0)
+        * QUANTA
+        * np.exp(lung_level)
+        * rng.uniform(0.5, 1.6)
+        * (0.6 if subject.ap else 1.0)
+    )
+    lung_grey = rng.normal(0.39, 0.075) + 0.05 * subject.ap + veil * veiled
+    lung_grey = float(np.clip(lung_grey, 0.2, 0.62))
+    dense_grey = float(np.clip(rng.normal(0.85, 0.06), max(0.72, lung_grey + 0.22), 0.97))
     exposure = Exposure(
         frame=frame, lung=lung_level, dense=max(dense, lung_level + 0.8),
-        lung_grey=float(np.clip(rng.normal(0.39, 0.075) + 0.05 * subject.ap, 0.22, 0.60)),
-        dense_grey=float(np.clip(rng.normal(0.87, 0.05), 0.74, 0.97)),
+        lung_grey=lung_grey, dense_grey=dense_grey,
         gamma=float(rng.uniform(0.74, 1.08)), detail=float(rng.uniform(0.2, 0.75)),
         quanta=float(quanta), glare=glare, background=np.zeros_like(clean),
     )  # fmt: skip

@@ -54,10 +54,10 @@ def _hilum(canvas: Canvas, rng, hilum, side: int) -> None:
         (x + side * 12, y + 62),
     ]
     widths = np.interp(np.arange(32), [0, 10, 31], [11, 14, 4.5]) + rng.normal(0, 0.7)
-    canvas.polygon(ribbon(smooth_curve(course), widths), 0.62)
-    canvas.polygon(ribbon(smooth_curve(course), 0.7 * widths), 0.78)
-    for _ in range(4):
-        canvas.disc(x + side * rng.normal(6, 7), y + rng.normal(0, 14), rng.uniform(5, 9), 0.85)
+    canvas.polygon(ribbon(smooth_curve(course), widths), 0.78)
+    canvas.polygon(ribbon(smooth_curve(course), 0.7 * widths), 1.0)
+    for _ in range(6):
+        canvas.disc(x + side * rng.normal(5, 7), y + rng.normal(0, 15), rng.uniform(5, 10), 0.9)
 
 
 def _tree(rng, hilum, side: int, reach: float):
@@ -67,7 +67,7 @@ def _tree(rng, hilum, side: int, reach: float):
     to about the parent's, Murray's law); upper vessels are thinner in a standing
     chest.
     """
-    angle = np.linspace(-1.3, 1.42, 12) + rng.normal(0, 0.10, 12)
+    angle = np.linspace(-1.38, 1.48, 12) + rng.normal(0, 0.10, 12)
     start = np.stack([hilum[0] + side * rng.uniform(-2, 6, 12), hilum[1] + 16 * np.sin(angle)], 1)
     width = rng.uniform(3.6, 6.4, 12) * np.where(angle < -0.2, 0.72, 1.0)
     paths, widths = [], []
@@ -89,6 +89,6 @@ def _tree(rng, hilum, side: int, reach: float):
 def lung_texture(subject: Subject) -> Map:
     """What is too fine to draw: a relative variation of the lung's density, mean 0, (512, 512)."""
     rng = subject.patient_stream("parenchyma")
-    fine = rng.standard_normal((170, 170), dtype=np.float32)
+    fine = rng.standard_normal((256, 256), dtype=np.float32)
     middle = rng.standard_normal((70, 70), dtype=np.float32)
-    return np.float32(0.5) * enlarge(fine) + np.float32(0.6) * enlarge(middle)
+    return np.float32(0.9) * enlarge(fine) + np.float32(0.95) * enlarge(middle)

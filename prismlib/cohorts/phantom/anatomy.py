@@ -22,7 +22,8 @@ class Anatomy:
 
     `shift` is how far rotation moves the heart and the front of the chest to the patient's left;
     `flank` the half width of the trunk; `chest_depth_cm` and `body_depth_cm` front to back, of the
-    lungs and of the trunk; `knob` how far the aortic knob stands out from the midline.
+    lungs and of the trunk; `knob` how far the aortic knob stands out from the midline; `taper` how
+    much wider the lungs are above, `uneven` how much wider the left is than the right, as shares.
     """
 
     frame: Frame
@@ -41,6 +42,8 @@ class Anatomy:
     shoulder_y: float
     knob: float
     roundness: float
+    taper: float
+    uneven: float
 
     def dome_y(self, side: int) -> float:
         """The height of a dome; side -1 is the patient's right, +1 the left."""
@@ -58,14 +61,14 @@ class Anatomy:
 
 def sample_anatomy(subject: Subject) -> Anatomy:
     """Draw the patient's shape, then what posture, breath and position make of it in this study."""
-    z = subject.patient_stream("anatomy").standard_normal(14)
+    z = subject.patient_stream("anatomy").standard_normal(18)
     study = subject.stream("posture").standard_normal(10)
     ap, age = subject.ap, (subject.age - 60) / 20
     half = (148.5 if subject.male else 135.5) * (1 + 0.05 * z[0]) + 2.5 * subject.habitus
     half = float(np.clip(half, 116, 174))
-    breath = 7 * z[1] + 6 * study[0] - (17 if ap else 0) - (8 if subject.supine else 0)
+    breath = 9 * z[1] + 9 * study[0] - (17 if ap else 0) - (8 if subject.supine else 0)
     dome = 290 + (6 if subject.male else -4) + breath - 3 * max(subject.habitus, 0)
-    ctr = (0.450 if subject.male else 0.462) + 0.026 * z[2] + 0.004 * age + (0.033 if ap else 0.0)
+    ctr = (0.450 if subject.male else 0.462) + 0.026 * z[2] + 0.004 * age + (0.024 if ap else 0.0)
     ctr -= 0.0010 * breath * (1 if ap else 0.6)
     shoulder_y = 96 + 7 * z[3] + 5 * study[1] - (12 if ap else 0)
     body = float(
@@ -77,9 +80,9 @@ def sample_anatomy(subject: Subject) -> Anatomy:
         half_thorax=half,
         apex_y=float(58 + 6 * z[5] - (5 if ap else 0)),
         dome_right_y=float(np.clip(dome, 236, 325)),
-        dome_left_y=float(np.clip(dome, 236, 325) + 9 + 4 * z[6]),
+        dome_left_y=float(np.clip(dome, 236, 325) + 11 + 6 * z[6]),
         recess_y=float(np.clip(dome, 236, 325) + 36 + 5 * z[7] - (5 if ap else 0)),
-        shift=float((3.0 if not ap else 6.0) * study[2]),
+        shift=float((3.5 if not ap else 8.0) * study[2]),
         ctr=float(np.clip(ctr, 0.36, 0.56)),
         carina_y=float(136 + 5 * z[8] - (4 if ap else 0)),
         body_depth_cm=body,
@@ -89,6 +92,8 @@ def sample_anatomy(subject: Subject) -> Anatomy:
         shoulder_y=float(shoulder_y),
         knob=float(np.clip(34 + 3.5 * z[12] + 3 * age, 27, 46)),
         roundness=float(z[13]),
+        taper=float(np.clip(0.030 * z[14], -0.07, 0.07)),
+        uneven=float(np.clip(0.022 * z[15] + 0.02 * study[3], -0.08, 0.08)),
     )  # fmt: skip
 
 
@@ -96,31 +101,31 @@ def _frame(subject: Subject, half: float) -> Frame:
     """Where the detector lies: portable films are centred and turned less carefully."""
     z = subject.stream("position").standard_normal(4)
     loose = 1.7 if subject.ap else 1.0
-    width = np.clip(386 + 0.35 * (half - 142) + 15 * z[0], 344, 430)
+    width = np.clip(382 + 0.35 * (half - 142) + 24 * z[0], 325, 455)
     return Frame(
         mm_per_pixel=float(width / 512),
-        x=float(5 * loose * z[1]),
-        y=float(203 + 8 * loose * z[2] - (10 if subject.ap else 0)),
-        tilt=float(np.radians(1.1 * loose * z[3])),
+        x=float(7 * loose * z[1]),
+        y=float(203 + 11 * loose * z[2] - (10 if subject.ap else 0)),
+        tilt=float(np.radians(1.5 * loose * z[3])),
     )
 
 
 def lung_outline(a: Anatomy, side: int) -> Outline:
     """The outline of a lung, about (150, 2); side -1 is the patient's right, +1 the left."""
     w, top, dome, base = a.half_thorax, a.apex_y, a.dome_y(side), a.base_y(side)
-    tall = base - top
+    w, tall, above = w * (1 + side * a.uneven / 2), base - top, 1 + a.taper
     wall = [
-        (0.125 * w, dome + 6), (0.12 * w, dome - 60), (0.13 * w, a.carina_y + 12),
-        (0.16 * w, top + 46), (0.22 * w, top + 13), (0.38 * w, top), (0.58 * w, top + 10),
-        (0.75 * w, top + 0.12 * tall), (0.875 * w, top + 0.25 * tall),
-        (0.95 * w, top + 0.41 * tall), (0.99 * w, top + 0.62 * tall),
+        (0.125 * w, dome + 15), (0.12 * w, dome - 60), (0.13 * w, a.carina_y + 12),
+        (0.16 * w, top + 46), (0.22 * w, top + 13), (0.38 * w, top), (0.58 * above * w, top + 10),
+        (0.75 * above * w, top + 0.12 * tall), (0.875 * above * w, top + 0.25 * tall),
+        (0.95 * (1 + 0.6 * a.taper) * w, top + 0.41 * tall), (0.99 * w, top + 0.62 * tall),
         (1.0 * w, top + 0.84 * tall), (0.985 * w, base),
     ]  # fmt: skip
     peak = 0.46 * w
     floor = [
-        (0.985 * w, base), (0.93 * w, dome + 0.52 * (base - dome)),
-        (0.78 * w, dome + 0.17 * (base - dome)), (0.60 * w, dome + 1.5), (peak, dome),
-        (0.30 * w, dome + 2.5), (0.125 * w, dome + 6),
+        (0.985 * w, base), (0.93 * w, dome + 0.58 * (base - dome)),
+        (0.78 * w, dome + 0.22 * (base - dome)), (0.61 * w, dome + 3.5), (peak, dome),
+        (0.29 * w, dome + 5), (0.125 * w, dome + 15),
     ]  # fmt: skip
     points = np.vstack([smooth_curve(wall, 100), smooth_curve(floor, 50)[1:-1]])
     return points * (side, 1) + (0.4 * a.shift, 0)

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import expit
 
-from prismlib.cohorts.phantom.anatomy import Anatomy
+from prismlib.cohorts.phantom.anatomy import Anatomy, lung_outline
 from prismlib.cohorts.phantom.canvas import Canvas, Map, enlarge, ribbon, smooth_curve
 from prismlib.cohorts.phantom.subject import Subject
 
@@ -43,8 +43,8 @@ def _arms(subject: Subject, a: Anatomy) -> Map:
     cut = rng.random(2) < (0.08 if subject.ap else 0.3)
     canvas = Canvas(a.frame)
     for index, side in enumerate((-1, 1)):
-        out = (30 if subject.ap else 84) + spread[index] + (120 if cut[index] else 0)
-        sx, sy = a.shoulder_x - 2, a.shoulder_y
+        out = (26 if subject.ap else 84) + 1.6 * spread[index] + (120 if cut[index] else 0)
+        sx, sy = a.shoulder_x - (9 if subject.ap else 2), a.shoulder_y
         axis = [(side * (sx - 4), sy - 6), (side * (sx + 4), sy + 40),
                 (side * (sx + 0.42 * out), sy + 120), (side * (sx + out), sy + 360)]  # fmt: skip
         widths = girth * np.interp(np.arange(32), [0, 8, 31], [0.72, 1.0, 0.9])
@@ -67,8 +67,8 @@ def _breasts(subject: Subject, a: Anatomy) -> Map:
         radius = 52 + 16 * size
         cx, cy = side * (0.60 * a.half_thorax + 6 * size), a.dome_right_y - 26 + sag + 8 * size
         r = np.hypot((x - cx) / radius, (y - cy) / (0.92 * radius))
-        shadow += np.sqrt(np.clip(1 - r**2, 0, 1)) * expit((y - cy + 0.55 * radius) / 16)
-    return np.float32(2.6 * size) * shadow
+        shadow += np.clip(1 - r**2, 0, 1) ** 0.7 * expit((y - cy + 0.55 * radius) / 16)
+    return np.float32(2.4 * size) * shadow
 
 
 def _unevenness(subject: Subject) -> Map:
@@ -78,18 +78,32 @@ def _unevenness(subject: Subject) -> Map:
     return 1 + np.float32(0.012) * enlarge(coarse) + np.float32(0.010) * enlarge(fine)
 
 
+def posterior_recess(a: Anatomy) -> Map:
+    """Lung in cm behind the domes, thinning downwards; it greys the upper abdomen."""
+    y = a.frame.grid[1]
+    air = np.zeros_like(y)
+    for side in (-1, 1):
+        outline = lung_outline(a, side)
+        floor = outline[99:]
+        below = floor[::-1] + np.array([0.0, 62.0])
+        under = Canvas(a.frame).polygon(np.vstack([floor, below])).map(1.0)
+        air += under * np.exp(-np.maximum(y - a.dome_y(side) + 6, 0) / np.float32(24))
+    return np.float32(5.0) * air
+
+
 def stomach_bubble(subject: Subject, a: Anatomy) -> Map:
     """Air in cm under the left dome in most subjects; upright, it ends in a level."""
     rng = subject.stream("stomach")
-    there, bowel = rng.random() < 0.62, rng.random() < 0.35
+    there, bowel = rng.random() < 0.45, rng.random() < 0.3
     rx, ry = rng.uniform(16, 40), rng.uniform(9, 22)
+    full, tip = rng.uniform(1.2, 4.6), rng.normal(0, 0.25)
     x0, level = 0.48 * a.half_thorax + rng.normal(0, 9), rng.uniform(0.0, 0.7)
     x, y = a.frame.grid
     air = np.zeros_like(x)
     if there:
         y0 = a.dome_left_y + 9 + ry + rng.uniform(0, 7)
-        r = np.hypot((x - x0) / rx, (y - y0) / ry)
-        air = 4.5 * np.sqrt(np.clip(1 - r**2, 0, 1))
+        r = np.hypot((x - x0 - tip * (y - y0)) / rx, (y - y0 - 0.5 * tip * (x - x0)) / ry)
+        air = full * np.clip(1 - r**2, 0, 1) ** 0.6
         if not subject.supine:
             air = air * expit((y0 + level * ry - y) / 0.8)
     if bowel:

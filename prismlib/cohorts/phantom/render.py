@@ -12,7 +12,7 @@ from scipy import ndimage
 from prismlib.cohorts.cohort import Truth
 from prismlib.cohorts.phantom import acquisition, anatomy
 from prismlib.cohorts.phantom.airways import airways, lung_texture, trachea_x, vessels
-from prismlib.cohorts.phantom.body import body_thickness, stomach_bubble
+from prismlib.cohorts.phantom.body import body_thickness, posterior_recess, stomach_bubble
 from prismlib.cohorts.phantom.canvas import SIZE, Canvas, Map
 from prismlib.cohorts.phantom.devices import Device, draw_device
 from prismlib.cohorts.phantom.findings import SIGNS, Sign, Thorax, draw_sign
@@ -59,6 +59,7 @@ class Scene:
         air = np.clip(np.minimum(air, body - 2.0), 0, None)
         solid = body * np.float32(SOFT_TISSUE)
         solid += bones(subject, a) * np.float32(CORTICAL_BONE - SOFT_TISSUE)
+        solid -= posterior_recess(a) * np.float32(SOFT_TISSUE - LUNG)
         solid -= (airways(subject, a) + stomach_bubble(subject, a)) * np.float32(SOFT_TISSUE)
         return cls(
             thorax=Thorax(a, right, left), air_cm=air, blood_cm=vessels(subject, a),
@@ -87,13 +88,13 @@ class Scene:
     def heart(self, subject: Subject) -> Map:
         """Coverage of the heart at the subject's cardiomegaly."""
         outline = anatomy.heart_outline(self.anatomy, subject.severity["Cardiomegaly"])
-        return Canvas(self.anatomy.frame).polygon(outline).map(1.4)
+        return Canvas(self.anatomy.frame).polygon(outline).map(2.1)
 
     def mediastinum(self, subject: Subject) -> Map:
         """Coverage of the great vessels at the subject's enlarged cardiomediastinum."""
         severity = subject.severity["Enlarged Cardiomediastinum"]
         outline = anatomy.mediastinum_outline(self.anatomy, severity)
-        return Canvas(self.anatomy.frame).polygon(outline).map(1.2)
+        return Canvas(self.anatomy.frame).polygon(outline).map(2.4)
 
     def sign(self, subject: Subject, finding: str) -> Sign | None:
         """What a finding does to the beam's path; None where it is absent."""

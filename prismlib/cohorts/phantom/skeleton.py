@@ -85,7 +85,7 @@ def _ribs(subject: Subject, a: Anatomy) -> Map:
     for rib in rib_paths(subject, a):
         canvas = posterior if rib.arc == "posterior" else anterior
         _shell(canvas, rib.path, rib.width_mm, 2.2, 0.58)
-    return np.float32(0.43) * posterior.map() + np.float32(0.30) * anterior.map()
+    return np.float32(0.50) * posterior.map() + np.float32(0.36) * anterior.map()
 
 
 def _shell(canvas: Canvas, points: Outline, width: float, cortex: float, inner: float) -> None:

@@ -20,7 +20,7 @@ from prismlib.cohorts.phantom.findings.thorax import LEFT, RIGHT, Thorax
 from prismlib.cohorts.phantom.skeleton import Rib, rib_paths
 from prismlib.cohorts.phantom.subject import Subject
 
-CORTEX_DEPTH, MARROW = 0.17, 0.58  # optical depth of a rib's edge; the middle's part of it
+CORTEX_DEPTH, MARROW = 0.195, 0.58  # optical depth of a rib's edge; the middle's part of it
 CALLUS_DEPTH, SWELLING_DEPTH = 0.20, 0.07
 FRAGMENT_MM = 38.0  # how far from the break the fragment has returned to the rib's course
 
