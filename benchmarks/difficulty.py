@@ -17,13 +17,11 @@ import pandas as pd
 import torch
 from sklearn.metrics import roc_auc_score
 
-from prismlib.cohorts.labels import ATTRIBUTES, binarize
+from prismlib.cohorts.labels import ATTRIBUTES, binarize, in_picture
 from prismlib.cohorts.phantom.cohort import PhantomCohort
 from prismlib.cohorts.phantom.scm import band
 from prismlib.models.classifiers import Classifier
 from prismlib.models.data import as_floats, prepare_images
-
-DEVICES = "Support Devices"
 
 
 def main() -> None:
@@ -53,15 +51,8 @@ def _probabilities(classifier: Classifier, images: np.ndarray) -> np.ndarray:
 
 def _rows(chances: np.ndarray, table: pd.DataFrame):
     reported = binarize(table, "u-zeros")
-    kinds = table.filter(like="device:")
-    severities = table.filter(like="severity:")
-    truths = {
-        "No Finding": (severities == 0).all(axis=1),
-        DEVICES: kinds.any(axis=1),
-        **{name: table[f"severity:{name}"] > 0 for name in ("Pleural Effusion", "Cardiomegaly")},
-    }
     for column, name in enumerate(ATTRIBUTES):
-        score, there = chances[:, column], truths[name].to_numpy()
+        score, there = chances[:, column], in_picture(table, name).to_numpy()
         known = reported[name].notna().to_numpy()
         yield _row(name, "in the picture", score, there)
         yield _row(name, "as reported", score[known], reported[name].to_numpy()[known] == 1)
@@ -69,12 +60,17 @@ def _rows(chances: np.ndarray, table: pd.DataFrame):
 
 
 def _banded(name: str, score: np.ndarray, there: np.ndarray, table: pd.DataFrame):
-    if name in ("No Finding", DEVICES):
-        return
-    bands = table[f"severity:{name}"].map(band).to_numpy()
-    for each in ("hard", "usual", "easy"):
-        chosen = ~there | (bands == each)
-        yield _row(name, each, score[chosen], there[chosen])
+    """Apart by how severe it is; No Finding by the worst finding, devices by how many kinds."""
+    if name == "Support Devices":
+        kinds = table.filter(like="device:").sum(axis=1).to_numpy()
+        groups = {"one kind": kinds == 1, "two kinds": kinds == 2, "three or more": kinds > 2}
+    else:
+        severities = table.filter(like="severity:" if name == "No Finding" else f"severity:{name}")
+        bands = severities.max(axis=1).map(band).to_numpy()
+        groups = {each: bands == each for each in ("hard", "usual", "easy")}
+    for group, members in groups.items():
+        chosen = members | (there if name == "No Finding" else ~there)
+        yield _row(name, group, score[chosen], there[chosen])
 
 
 def _row(name: str, against: str, score: np.ndarray, truth: np.ndarray) -> dict[str, object]:

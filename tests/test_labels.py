@@ -17,8 +17,10 @@ from prismlib.cohorts.labels import (
     POLICIES,
     binarize,
     frontal,
+    in_picture,
     read_table,
 )
+from prismlib.cohorts.phantom.cohort import PhantomCohort
 from prismlib.errors import UsageError
 
 RAW = st.sampled_from([1.0, 0.0, -1.0, np.nan])
@@ -130,3 +132,17 @@ def test_read_labels_wants_all_of_chexperts_columns(tmp_path, chexpert_root):
 def test_the_attributes_stand_in_the_papers_order():
     assert ATTRIBUTES == ("Pleural Effusion", "Cardiomegaly", "No Finding", "Support Devices")
     assert set(ATTRIBUTES) <= set(LABELS) and len(LABELS) == 14
+
+
+def test_what_is_in_the_picture_is_the_truth_where_it_is_known():
+    cohort = PhantomCohort("train", 400)
+    for index in range(0, 400, 40):
+        subject = cohort.subject(index)
+        seen = {name: in_picture(cohort.table, name)[index] for name in ATTRIBUTES}
+        assert seen["Support Devices"] == bool(subject.devices)
+        assert seen["No Finding"] == subject.no_finding
+        assert seen["Pleural Effusion"] == (subject.severity["Pleural Effusion"] > 0)
+    reported = cohort.table["Pleural Effusion"] == 1
+    assert 0 < (in_picture(cohort.table, "Pleural Effusion") != reported).mean() < 0.3
+    plain = cohort.table[["Path", *LABELS]]
+    pd.testing.assert_series_equal(in_picture(plain, "Pleural Effusion"), reported)

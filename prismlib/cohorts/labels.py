@@ -46,9 +46,7 @@ _UNREADABLE = (
 )
 
 
-def binarize(
-    table: pd.DataFrame, policy: str, columns: Sequence[str] = ATTRIBUTES
-) -> pd.DataFrame:
+def binarize(table: pd.DataFrame, policy: str, columns: Sequence[str] = ATTRIBUTES) -> pd.DataFrame:
     """Labels as 0.0 and 1.0 under a policy for the uncertain ones.
 
     `u-zeros` counts an uncertain label as 0, `u-ones` as 1, `u-ignore` leaves NaN in its place
@@ -58,6 +56,22 @@ def binarize(
         raise UsageError(f"label policy {policy!r}; expected one of {', '.join(POLICIES)}")
     values = table[list(columns)].astype("float64").fillna(0.0)
     return values.mask(values == -1.0, UNCERTAIN[policy])
+
+
+def in_picture(table: pd.DataFrame, attribute: str) -> pd.Series:
+    """Whether an attribute can be there to see, bool (n,): the truth where a table knows it.
+
+    A simulated cohort's table says what was drawn, in `severity:<finding>` and `device:<kind>`; for
+    any other, what is reported positive has to do.
+    """
+    severities, devices = table.filter(like="severity:"), table.filter(like="device:")
+    if severities.empty or devices.empty:
+        return table[attribute] == 1.0
+    if attribute == "Support Devices":
+        return devices.any(axis=1)
+    if attribute == "No Finding":
+        return (severities == 0).all(axis=1)
+    return table[f"severity:{attribute}"] > 0
 
 
 def frontal(table: pd.DataFrame) -> pd.DataFrame:
