@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prismlib import paths
@@ -32,6 +32,7 @@ def table(values, column="Edema"):
 
 
 @given(st.lists(RAW, min_size=1))
+@settings(deadline=None)
 def test_policies_differ_where_labels_are_uncertain_and_nowhere_else(values):
     raw = table(values)
     zeros, ones, ignored = (binarize(raw, policy, ["Edema"])["Edema"] for policy in POLICIES)
