@@ -42,6 +42,11 @@ _SIMULATED = (
 )
 _REAL = "These weights were trained on real radiographs under their data set's own licence."
 
+_BEFORE = (
+    "A part with a line `before` went on from the weights of that line (`prism train --start`),\n"
+    "which may have seen another version of the cohort: `data` in its record names it."
+)
+
 _LIMITS = """\
 ## How it was made
 
@@ -93,6 +98,10 @@ def _training(records: list[dict[str, Any]]) -> list[str]:
         {**before, "part": f"{record['part']}, text tower"}
         for record in records
         for before in record.get("text_tower_from", [])
+    ] + [
+        {**before, "part": f"{record['part']}, before"}
+        for record in records
+        for before in record.get("start") or []
     ]
     for record in sorted([*records, *earlier], key=lambda record: record["part"]):
         batch = record["settings"]["batch_size"] * record["settings"]["accumulation"]
@@ -101,6 +110,8 @@ def _training(records: list[dict[str, Any]]) -> list[str]:
             f"{record['last_patient']} | {record['steps']} | {batch} | {record['minutes']} | "
             f"{record['device']} |"
         )
+    if any(record.get("start") for record in records):
+        lines += ["", _BEFORE]
     return lines
 
 
