@@ -151,6 +151,10 @@ def _unet_of(model: str) -> Any:
     return LatentDiffusion.load(model).unet.float()
 
 
+def _clip_of(model: str) -> Any:
+    return ImageTextEncoder.load(model).model.float()
+
+
 def _classifier_of(model: str) -> Any:
     return Classifier.load(model).model.float()
 
@@ -183,14 +187,12 @@ def _train_tokenizer(request: Request, settings: ClipSettings) -> Trained:
 
 
 def _train_clip(request: Request, settings: ClipSettings) -> Trained:
-    if request.start is not None:
-        raise UsageError(
-            "--start does not go with clip; `--set freeze_text=true` keeps a text side"
-        )
+    if request.start is not None and not settings.freeze_text:
+        raise UsageError("--start of clip goes with `--set freeze_text=true`: it keeps a text side")
     data = request.images("train", request.cohort_size)
     tokenizer, text_tower, text = _text_side(request, settings)
     ids = (len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id)
-    model = _seeded(lambda: architectures.clip(*ids), settings.seed)
+    model = _first(request, _clip_of, lambda: architectures.clip(*ids), settings.seed)
     if text_tower is not None:
         model.text_model.load_state_dict(text_tower)
         model.text_model.requires_grad_(False)
