@@ -98,6 +98,12 @@ def check_length(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> None:
         )
 
 
+def overlong(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> int:
+    """How many prompts have more tokens than the tokenizer's limit, and would be cut."""
+    encoded = tokenizer(list(prompts), truncation=False, verbose=False)["input_ids"]
+    return sum(len(ids) > tokenizer.model_max_length for ids in encoded)
+
+
 def tokenize(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> list[list[int]]:
     """Ids of prompts, padded and cut to the tokenizer's 77."""
     return tokenizer(

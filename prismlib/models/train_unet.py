@@ -15,6 +15,7 @@ from prismlib import paths
 from prismlib.captions import TEMPLATES, caption, paraphrase
 from prismlib.errors import UsageError
 from prismlib.models.data import TrainingImages, as_floats
+from prismlib.models.tokenizers import overlong
 from prismlib.models.training import Batch, Objective, Settings, shuffled
 
 PARAPHRASES = "paraphrases"
@@ -128,8 +129,16 @@ def cache_inputs(
     texts, captions = caption_pool(data, settings)
     words = "\n".join([model.part_sha256("text_encoder", "tokenizer"), *texts])
     name = hashlib.sha256(words.encode()).hexdigest()[:12]
+    cut = overlong(model.tokenizer, texts)
+    if cut:
+        report(f"{cut} of {len(texts)} captions are longer than the text encoder reads and are cut")
     embeddings = _cached(
-        data.folder / f"embeddings-{name}.npy", texts, model.embed, 256, "captions", report
+        data.folder / f"embeddings-{name}.npy",
+        texts,
+        lambda part: model.embed(part, truncate=True),
+        256,
+        "captions",
+        report,
     )
     latents = _cached(
         data.folder / f"latents-{model.part_sha256('vae')[:12]}.npy",
