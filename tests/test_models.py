@@ -419,7 +419,7 @@ def test_training_starts_from_a_models_part(part, weight, trained, tmp_path, mon
     """With next to no learning rate, what comes out is what was started from, not random."""
     monkeypatch.setenv("PRISM_OUTPUT", str(trained.parent))
     out = tmp_path / "out"
-    still = ["--set", "learning_rate=1e-12", "--set", "weight_decay=0", "--model", str(trained)]
+    still = ["--set", "learning_rate=1.0e-12", "--set", "weight_decay=0.0", "--model", str(trained)]
     given = ["--start", str(trained), "--out", str(out)]
     assert main(["train", part, *SMALL, *still, *given]) == 0
     record = json.loads((out / "record.json").read_text())
