@@ -1,0 +1,60 @@
+"""What fluid does at the bottom of a lung: it blunts the angle, stands high and whitens."""
+
+import numpy as np
+
+from prismlib.measures.signs.thorax import LATERAL, Image, find_thorax
+
+ANGLE = (0.78, 0.95)  # half widths between which the floor's slope is taken
+
+
+def fluid_height(image: Image, side: int, mm_per_pixel: float | None = None) -> float:
+    """How high fluid stands at the lateral wall; side -1 is the patient's right, +1 the left.
+
+    From the recess (that of the side with less fluid, or where lungs of this size should end) to
+    the lowest air beside the wall. In widths of the thorax, or in mm given the size of a pixel.
+    """
+    thorax = find_thorax(image)
+    if thorax is None:
+        return float("nan")
+    height = max(0.0, thorax.base - thorax.floor(side, *LATERAL))
+    return height / thorax.width if mm_per_pixel is None else height * mm_per_pixel
+
+
+def costophrenic_angle(image: Image, side: int) -> float:
+    """The angle in degrees between chest wall and lowest air; side -1 is the patient's right.
+
+    Sharp in health; 90 and more where fluid climbs the wall.
+    """
+    thorax = find_thorax(image)
+    if thorax is None:
+        return float("nan")
+    columns = np.arange(512)[thorax.columns(side, *ANGLE)]
+    rows = thorax.floors[(side + 1) // 2, columns]
+    known = np.isfinite(rows)
+    if known.sum() < 8:
+        return float("nan")
+    drop = side * np.polyfit(columns[known], rows[known], 1)[0]
+    return float(90 - np.degrees(np.arctan(drop)))
+
+
+def lower_zone_opacity(image: Image) -> float:
+    """How dense the outer lower zone is, on the denser side: 0 like upper lung, 1 like the heart.
+
+    Fluid collects there, in front of the chest wall above the costophrenic angle. Consolidation
+    and breast shadows raise it too: it is a sign, not a diagnosis.
+    """
+    thorax = find_thorax(image)
+    if thorax is None:
+        return float("nan")
+    near = slice(max(0, thorax.midline - 20), thorax.midline + 20)
+    dense = float(np.median(image[thorax.rows(0.40, 0.25), near]))
+    densities = []
+    for side in (-1, 1):
+        columns = thorax.columns(side, 0.70, 0.92)
+        clear = float(np.median(image[thorax.rows(0.70, 0.50), columns]))
+        lower = float(np.mean(image[thorax.rows(0.30, 0.10), columns]))
+        densities.append((lower - clear, dense - clear))
+    contrast = max(contrast for _, contrast in densities)
+    if not contrast >= 0.05:
+        return float("nan")
+    return max(rise for rise, _ in densities) / contrast

@@ -1,0 +1,192 @@
+"""The chest in a frontal radiograph: its walls, the lowest air on either side, and both lungs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from prismlib.measures.signs.paths import best_path, edge_strength
+from prismlib.measures.signs.template import SIZE, Place, place_lungs
+
+Image = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Half = NDArray[np.float32]  # (256, 256)
+
+RIB_HEIGHT = 17  # half pixels; what is bright and lower is taken out before edges are sought
+SEEN = 0.35  # edges weaker than this are not believed
+LEAST_SCORE = 5.0  # of the match with drawn lungs
+HIDDEN_ROWS = 20  # a wall that ends so many half rows above the other one lies behind fluid
+FLOOR = (0.16, 0.97)  # half widths between which the lowest air is sought
+LATERAL, DOME = (0.88, 0.96), (0.40, 0.62)
+SHORTEST = 0.78  # of a lung, apex to the floor beside the wall, in widths of the thorax
+
+
+@dataclass(frozen=True)
+class Thorax:
+    """Both lung fields, bool (512, 512), and the frame they span, in pixels.
+
+    `right_lung` is the patient's right, on the left of the picture. `floors` (2, 512) holds the
+    row of the lowest air at each column, NaN outside the side's lung; the patient's right first.
+    `base` is the row of the recesses, fluid aside.
+    """
+
+    right_lung: Mask
+    left_lung: Mask
+    first_column: int
+    last_column: int
+    top: int
+    base: float
+    floors: NDArray[np.floating]
+    place: Place
+
+    @property
+    def width(self) -> int:
+        """The widest inner thorax, from one lung's outer edge to the other's."""
+        return self.last_column - self.first_column
+
+    @property
+    def midline(self) -> int:
+        """The column half-way between the outer edges."""
+        return (self.first_column + self.last_column) // 2
+
+    def rows(self, start: float, stop: float) -> slice:
+        """Rows above the recesses, in widths of the thorax; `start` is the higher one."""
+        ends = (self.base - f * self.width for f in (start, stop))
+        first, last = (int(np.clip(round(end), 0, SIZE - 1)) for end in ends)
+        return slice(first, last)
+
+    def columns(self, side: int, start: float, stop: float) -> slice:
+        """Columns from the midline outwards, in half widths; side -1 is the patient's right."""
+        ends = sorted(self.midline + side * f * self.width / 2 for f in (start, stop))
+        return slice(round(max(0.0, ends[0])), round(max(0.0, ends[1])))
+
+    def floor(self, side: int, start: float, stop: float) -> float:
+        """The row of the lowest air between two distances from the midline, in half widths."""
+        found = self.floors[(side + 1) // 2, self.columns(side, start, stop)]
+        return float(np.nanmedian(found)) if np.isfinite(found).any() else float("nan")
+
+
+def relief(image: Image) -> Half:
+    """The radiograph at half its size without ribs, letters and wires, (256, 256)."""
+    smooth = ndimage.gaussian_filter(image, 1.2).reshape(SIZE // 2, 2, SIZE // 2, 2)
+    opened = ndimage.grey_opening(smooth.mean(axis=(1, 3)), size=(RIB_HEIGHT, 1))
+    return ndimage.gaussian_filter(opened, (2, 1))
+
+
+def find_thorax(image: Image) -> Thorax | None:
+    """Find the chest in a frontal radiograph (512, 512); None where no pair of lungs is seen.
+
+    Drawn lungs are matched against the edges of the picture. About the best match, each chest wall
+    and the lower end of the air are the strongest connected edges of the right direction; a wall
+    behind fluid is mirrored from the other side.
+    """
+    if image.shape != (SIZE, SIZE) or float(np.ptp(image)) < 0.1:
+        return None
+    opened = relief(image)
+    place = place_lungs(opened)
+    if place.score < LEAST_SCORE:
+        return None
+    rows, walls, ends = _walls(opened, place)
+    half = (ends[1] - ends[0]) / 2
+    if half < 50:
+        return None
+    floors = np.full((2, SIZE), np.nan)
+    middle = (ends[0] + ends[1]) / 2
+    for index, side in enumerate((-1, 1)):
+        columns, lowest = _floor(opened, place, side, middle, half)
+        for shift in (0, 1):
+            floors[index, np.clip(2 * columns + shift, 0, SIZE - 1)] = 2 * lowest + 1
+    first, last = (int(np.clip(2 * e, 0, SIZE - 1)) for e in (ends[0], ends[1] + 0.5))
+    base = _base(floors, place, middle, half)
+    lungs = [_lung(floors[i], place, walls[i], rows, first, last, side)
+             for i, side in enumerate((-1, 1))]  # fmt: skip
+    return Thorax(lungs[0], lungs[1], first, last, int(max(place.top, 0)), base, floors, place)
+
+
+def _walls(opened: Half, place: Place):
+    """Rows, each side's wall, and how far it reaches at its widest, in half pixels."""
+    slope = ndimage.gaussian_filter1d(opened, 1.2, axis=1, order=1)
+    top, tall = place.top / 2, place.height / 2
+    rows = np.arange(int(max(0, top + 0.25 * tall)), int(min(255, top + 0.97 * tall)))
+    found = [_wall(slope[rows], place, rows, side) for side in (-1, 1)]
+    walls = np.stack([wall for wall, _ in found])
+    seen = np.stack([ndimage.uniform_filter1d(s, 7) for _, s in found]) > SEEN
+    return rows, walls, _widest(ndimage.gaussian_filter1d(walls, 2, axis=1), seen)
+
+
+def _wall(slope: Half, place: Place, rows: NDArray[np.int64], side: int):
+    """One side's inner chest wall as columns, and the strength of the edge there.
+
+    Beyond the wall, brightness may not fall again: that would be the skin, and what follows an arm.
+    """
+    reach = np.arange(0.66, 1.28, 2 / place.half_width) * place.half_width / 2
+    columns = np.rint(place.midline / 2 + side * reach).astype(int)
+    inside = (columns >= 0) & (columns < slope.shape[1])
+    rising = np.where(inside, side * slope[:, np.clip(columns, 0, slope.shape[1] - 1)], 0)
+    expected = place.wall(2.0 * rows)[:, None] / 2
+    falls = np.where(reach > 0.97 * expected, np.clip(-rising, 0, None), 0).cumsum(axis=1)
+    strength = edge_strength(rising)
+    off = (reach - expected) / (place.half_width / 2)
+    path = best_path(strength - 5 * off**2 - np.clip(falls / 0.12 - 0.2, 0, 1.5), reach=1)
+    return columns[path].astype(float), strength[np.arange(len(path)), path]
+
+
+def _widest(walls: NDArray[np.floating], seen: Mask) -> list[float]:
+    """The outermost believed column of each wall; one that fluid hides is mirrored."""
+    outward = walls * [[-1], [1]]
+    believed = [np.where(s, o, -np.inf) if s.sum() > 8 else o for s, o in zip(seen, outward)]
+    at = [int(b.argmax()) for b in believed]
+    ends = [float(wall[k]) for wall, k in zip(walls, at)]
+    hidden = int(at[0] > at[1])
+    both = seen.all(axis=0)
+    both[min(at) + 1 :] = False
+    ends_early = max(at) - min(at) > HIDDEN_ROWS and both.sum() >= 12
+    if ends_early and seen[hidden, min(at) : max(at)].mean() <= 0.5:
+        axis = float(np.median(walls.mean(axis=0)[both][-30:]))
+        mirrored = 2 * axis - ends[1 - hidden]
+        ends[hidden] = min(ends[0], mirrored) if hidden == 0 else max(ends[1], mirrored)
+    return ends
+
+
+def _floor(opened: Half, place: Place, side: int, middle: float, half: float):
+    """The lowest air on one side: columns from the midline outwards, and rows, in half pixels."""
+    smooth = ndimage.gaussian_filter(opened, (0, 3))
+    slope = ndimage.gaussian_filter1d(smooth, 1.5, axis=0, order=1)
+    top, tall = place.top / 2, place.height / 2
+    first, last = int(max(0, top + 0.3 * tall)), int(min(256, top + 1.25 * tall))
+    columns = np.rint(middle + side * np.arange(FLOOR[0] * half, FLOOR[1] * half)).astype(int)
+    columns = columns[(columns >= 0) & (columns < slope.shape[1])]
+    rising = slope[first:last, columns].T
+    falls = np.clip(-rising, 0, None).cumsum(axis=1)
+    gain = edge_strength(rising, 4) - 0.6 * np.clip(falls / 0.15 - 0.2, 0, 1.5)
+    return columns, first + best_path(gain, reach=3, bend=0.02)
+
+
+def _base(floors: NDArray[np.floating], place: Place, middle: float, half: float) -> float:
+    """The row of the recesses: of the side with less fluid, not above where lungs should end."""
+    lateral = []
+    for floor, side in zip(floors, (-1, 1)):
+        ends = sorted(round(2 * (middle + side * f * half)) for f in LATERAL)
+        lateral.append(np.nanmedian(floor[max(ends[0], 0) : max(ends[1], 1)]))
+    return float(np.nanmax([*lateral, place.top + max(0.85 * place.height, SHORTEST * 4 * half)]))
+
+
+def _lung(
+    floor: NDArray[np.floating],
+    place: Place,
+    wall: NDArray[np.floating],
+    wall_rows: NDArray[np.int64],
+    first: int,
+    last: int,
+    side: int,
+) -> Mask:
+    """What lies between midline, wall, apex and floor; the heart is not cut out."""
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE]
+    outer = 2 * np.interp(np.arange(SIZE) / 2, wall_rows, wall)
+    above = np.arange(SIZE) / 2 < wall_rows[0]
+    expected = place.midline + side * place.wall(np.arange(SIZE, dtype=float))
+    outer = np.where(above, expected, outer)[:, None]
+    middle = (first + last) / 2 + side * 0.14 * (last - first) / 2
+    between = (side * (columns - middle) > 0) & (side * (outer - columns) > 0)
+    return between & (rows > place.top) & (rows < np.nan_to_num(floor, nan=0)[None, :])
