@@ -5,12 +5,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from prismlib.measures.signs.paths import best_path, edge_strength
-from prismlib.measures.signs.thorax import DOME, Image, Thorax, find_thorax, relief
+from prismlib.measures.signs.thorax import DOME, LATERAL, Image, Thorax, find_thorax, relief
 
-FINGER = 0.045  # of the thorax's width: how far the left dome lies below the right one
+FINGER = 0.03  # of the thorax's width: how far the left dome lies below the right one
 ABOVE = 0.08  # of the width: how far the right dome lies above the left lung's outer floor
 FURTHEST_RIGHT, LEFT_OVER_RIGHT = 0.62, 1.05  # of half a thorax; of the reach to the right
-HIDDEN = 0.10  # of the width: fluid that stands higher on the left hides the heart's border
+HIDDEN_RIGHT, HIDDEN_LEFT = 0.30, 0.16  # of the width: higher fluid hides a border of the heart
 
 
 def cardiothoracic_ratio(image: Image) -> float:
@@ -38,7 +38,8 @@ def _lowest_row(thorax: Thorax) -> float:
     """The row of the right dome; of the left less a finger, where the right one is hidden."""
     right = thorax.floor(-1, *DOME)
     left = thorax.floor(1, 0.75, 0.85) - ABOVE * thorax.width
-    if left < right - HIDDEN * thorax.width:
+    fluid = [thorax.base - thorax.floor(side, *LATERAL) for side in (-1, 1)]
+    if fluid[0] > HIDDEN_RIGHT * thorax.width or fluid[1] > HIDDEN_LEFT * thorax.width:
         return float("nan")
     return max(right, left)
 

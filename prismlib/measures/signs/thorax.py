@@ -17,9 +17,10 @@ RIB_HEIGHT = 17  # half pixels; what is bright and lower is taken out before edg
 SEEN = 0.35  # edges weaker than this are not believed
 LEAST_SCORE = 5.0  # of the match with drawn lungs
 HIDDEN_ROWS = 20  # a wall that ends so many half rows above the other one lies behind fluid
-FLOOR = (0.16, 0.97)  # half widths between which the lowest air is sought
-LATERAL, DOME = (0.88, 0.96), (0.40, 0.62)
-SHORTEST = 0.78  # of a lung, apex to the floor beside the wall, in widths of the thorax
+FLOOR = (0.16, 0.99)  # half widths between which the lowest air is sought
+LATERAL, DOME = (0.94, 0.985), (0.40, 0.62)
+FALLS = 0.2  # what a fall of brightness above the floor costs, so that gas in the stomach is not lung
+SHORTEST = 0.70  # of a lung, apex to the floor beside the wall, in widths of the thorax
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def _floor(opened: Half, place: Place, side: int, middle: float, half: float):
     columns = columns[(columns >= 0) & (columns < slope.shape[1])]
     rising = slope[first:last, columns].T
     falls = np.clip(-rising, 0, None).cumsum(axis=1)
-    gain = edge_strength(rising, 4) - 0.6 * np.clip(falls / 0.15 - 0.2, 0, 1.5)
+    gain = edge_strength(rising, 4) - FALLS * np.clip(falls / 0.15 - 0.2, 0, 1.5)
     return columns, first + best_path(gain, reach=3, bend=0.02)
 
 
@@ -169,7 +170,7 @@ def _base(floors: NDArray[np.floating], place: Place, middle: float, half: float
     for floor, side in zip(floors, (-1, 1)):
         ends = sorted(round(2 * (middle + side * f * half)) for f in LATERAL)
         lateral.append(np.nanmedian(floor[max(ends[0], 0) : max(ends[1], 1)]))
-    return float(np.nanmax([*lateral, place.top + max(0.85 * place.height, SHORTEST * 4 * half)]))
+    return float(np.nanmax([*lateral, place.top + max(0.80 * place.height, SHORTEST * 4 * half)]))
 
 
 def _lung(
