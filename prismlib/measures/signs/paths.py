@@ -29,7 +29,7 @@ def best_path(gain: NDArray[np.floating], reach: int, bend: float = 0.04) -> NDA
 
 
 def edge_strength(slope: NDArray[np.floating], knee: float = 2.0) -> NDArray[np.floating]:
-    """Slopes as strengths in [0, 1): 0 where negative, 1/2 at `knee` times the usual positive one."""
+    """Slopes as strengths in [0, 1): 0 if negative, 1/2 at `knee` times the usual positive one."""
     rising = np.clip(slope, 0, None)
     usual = float(np.median(rising[rising > 0])) if (rising > 0).any() else 0.0
     return rising / (rising + knee * usual + 1e-6)

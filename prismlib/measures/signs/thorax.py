@@ -19,8 +19,10 @@ LEAST_SCORE = 5.0  # of the match with drawn lungs
 HIDDEN_ROWS = 20  # a wall that ends so many half rows above the other one lies behind fluid
 FLOOR = (0.16, 0.99)  # half widths between which the lowest air is sought
 LATERAL, DOME = (0.94, 0.985), (0.40, 0.62)
-FALLS = 0.2  # what a fall of brightness above the floor costs, so that gas in the stomach is not lung
-SHORTEST = 0.70  # of a lung, apex to the floor beside the wall, in widths of the thorax
+FALLS = (
+    0.2  # what a fall of brightness above the floor costs, so that gas in the stomach is not lung
+)
+SHORTEST = 0.76  # of a lung, apex to the floor beside the wall, in widths of the thorax
 
 
 @dataclass(frozen=True)
@@ -136,12 +138,13 @@ def _wall(slope: Half, place: Place, rows: NDArray[np.int64], side: int):
 def _widest(walls: NDArray[np.floating], seen: Mask) -> list[float]:
     """The outermost believed column of each wall; one that fluid hides is mirrored."""
     outward = walls * [[-1], [1]]
-    believed = [np.where(s, o, -np.inf) if s.sum() > 8 else o for s, o in zip(seen, outward)]
+    believed = [
+        np.where(s, o, -np.inf) if s.sum() > 8 else o for s, o in zip(seen, outward, strict=True)
+    ]
     at = [int(b.argmax()) for b in believed]
-    ends = [float(wall[k]) for wall, k in zip(walls, at)]
+    ends = [float(wall[k]) for wall, k in zip(walls, at, strict=True)]
     hidden = int(at[0] > at[1])
-    both = seen.all(axis=0)
-    both[min(at) + 1 :] = False
+    both = seen.all(axis=0) & (np.arange(seen.shape[1]) <= min(at))
     ends_early = max(at) - min(at) > HIDDEN_ROWS and both.sum() >= 12
     if ends_early and seen[hidden, min(at) : max(at)].mean() <= 0.5:
         axis = float(np.median(walls.mean(axis=0)[both][-30:]))
@@ -167,7 +170,7 @@ def _floor(opened: Half, place: Place, side: int, middle: float, half: float):
 def _base(floors: NDArray[np.floating], place: Place, middle: float, half: float) -> float:
     """The row of the recesses: of the side with less fluid, not above where lungs should end."""
     lateral = []
-    for floor, side in zip(floors, (-1, 1)):
+    for floor, side in zip(floors, (-1, 1), strict=True):
         ends = sorted(round(2 * (middle + side * f * half)) for f in LATERAL)
         lateral.append(np.nanmedian(floor[max(ends[0], 0) : max(ends[1], 1)]))
     return float(np.nanmax([*lateral, place.top + max(0.80 * place.height, SHORTEST * 4 * half)]))
