@@ -12,9 +12,9 @@ from prismlib.measures.signs.thorax import Image, find_thorax
 Map = NDArray[np.floating]
 
 LINE, DIRECTIONS = 14, 12  # pixels, and how many ways a short line may run
-RIDGE, BRIGHTEST = 0.015, 0.2  # of the picture's range: mean height of a line, height that counts
-HOUSING, HOUSING_WIDTH, HOUSING_AREA = 0.3, 68, 400  # of the range, pixels, pixels
-BESIDE, ABOVE_BASE = (0.25, 1.10), (1.10, 0.45)  # where housings lie: half widths, widths
+RIDGE, THIN, BRIGHTEST = 0.015, 0.01, 0.2  # of the range: mean of a line, least and most height
+HOUSING, HOUSING_WIDTH, HOUSING_AREA = 0.5, 68, 400  # of the range, pixels, pixels
+BESIDE, ABOVE_BASE = (0.35, 0.95), (1.10, 0.45)  # where housings lie: half widths, widths
 CORNER, LETTER = (0.30, 0.22), 0.97  # of the picture; letters are nearly white
 
 
@@ -35,8 +35,8 @@ def device_area(image: Image) -> float:
     smooth = ndimage.gaussian_filter(scaled, 0.8)
     sharp = np.minimum(smooth - ndimage.grey_opening(smooth, size=(3, 3)), BRIGHTEST)
     sharp[_letters(image)] = 0
-    lines = along_lines(_halved(sharp)) > RIDGE
-    return float((lines | _housings(image, scaled)).mean())
+    lines = _doubled(along_lines(_halved(sharp)) > RIDGE) & (sharp > THIN)
+    return float((lines | _doubled(_housings(image, scaled))).mean())
 
 
 def along_lines(picture: Map) -> Map:
@@ -59,6 +59,10 @@ def _lines() -> list[NDArray[np.complexfloating]]:
 
 def _halved(picture: Map) -> Map:
     return picture.reshape(SIZE // 2, 2, SIZE // 2, 2).mean(axis=(1, 3))
+
+
+def _doubled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return mask.repeat(2, axis=0).repeat(2, axis=1)
 
 
 def _letters(image: Image) -> NDArray[np.bool_]:
@@ -85,4 +89,4 @@ def _housings(image: Image, scaled: Image) -> NDArray[np.bool_]:
         sizes = np.bincount(labels.ravel())
         sizes[0] = 0
         found = (sizes > HOUSING_AREA // 16)[labels]
-    return np.kron(found, np.ones((2, 2), bool)).astype(bool)
+    return _doubled(found)

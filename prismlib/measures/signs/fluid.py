@@ -47,12 +47,12 @@ def lower_zone_opacity(image: Image) -> float:
     if thorax is None:
         return float("nan")
     near = slice(max(0, thorax.midline - 20), thorax.midline + 20)
-    dense = float(np.median(image[thorax.rows(0.40, 0.25), near]))
+    dense = float(np.median(image[thorax.rows(0.38, 0.22), near]))
     densities = []
     for side in (-1, 1):
-        columns = thorax.columns(side, 0.70, 0.92)
+        columns = thorax.columns(side, 0.80, 0.95)
         clear = float(np.median(image[thorax.rows(0.70, 0.50), columns]))
-        lower = float(np.mean(image[thorax.rows(0.30, 0.10), columns]))
+        lower = float(np.mean(image[thorax.rows(0.22, 0.06), columns]))
         densities.append((lower - clear, dense - clear))
     contrast = max(contrast for _, contrast in densities)
     if not contrast >= 0.05:

@@ -10,7 +10,7 @@ from prismlib.measures.signs.thorax import DOME, LATERAL, Image, Thorax, find_th
 FINGER = 0.03  # of the thorax's width: how far the left dome lies below the right one
 ABOVE = 0.08  # of the width: how far the right dome lies above the left lung's outer floor
 FURTHEST_RIGHT, LEFT_OVER_RIGHT = 0.62, 1.05  # of half a thorax; of the reach to the right
-HIDDEN_RIGHT, HIDDEN_LEFT = 0.30, 0.16  # of the width: higher fluid hides a border of the heart
+HIDDEN_RIGHT, HIDDEN_LEFT = 0.20, 0.10  # of the width: higher fluid hides a border of the heart
 
 
 def cardiothoracic_ratio(image: Image) -> float:

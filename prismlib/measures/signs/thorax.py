@@ -22,7 +22,7 @@ LATERAL, DOME = (0.94, 0.985), (0.40, 0.62)
 FALLS = (
     0.2  # what a fall of brightness above the floor costs, so that gas in the stomach is not lung
 )
-SHORTEST = 0.70  # of a lung, apex to the floor beside the wall, in widths of the thorax
+SHORTEST = 0.76  # of a lung, apex to the floor beside the wall, in widths of the thorax
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,7 @@ def _widest(walls: NDArray[np.floating], seen: Mask) -> list[float]:
     at = [int(b.argmax()) for b in believed]
     ends = [float(wall[k]) for wall, k in zip(walls, at, strict=True)]
     hidden = int(at[0] > at[1])
-    both: Mask = np.asarray(seen.all(axis=0))
-    both[min(at) + 1 :] = False
+    both = seen.all(axis=0) & (np.arange(seen.shape[1]) <= min(at))
     ends_early = max(at) - min(at) > HIDDEN_ROWS and both.sum() >= 12
     if ends_early and seen[hidden, min(at) : max(at)].mean() <= 0.5:
         axis = float(np.median(walls.mean(axis=0)[both][-30:]))
