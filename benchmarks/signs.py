@@ -100,7 +100,9 @@ def area_under_curve(truth: np.ndarray, score: np.ndarray) -> float:
 def real(folder: Path, labels: Path, most: int) -> pd.DataFrame:
     """Signs of real radiographs against the labels that their reports were given."""
     known = pd.read_csv(labels).set_index("Image Index")["Finding Labels"]
-    paths = [path for path in sorted(folder.glob("*.png")) if path.name in known.index][:most]
+    paths = [path for path in sorted(folder.iterdir()) if path.name in known.index][:most]
+    if not paths:
+        raise SystemExit(f"no picture in {folder} is named in {labels}")
     rows = []
     for path in paths:
         picture = Image.open(path).convert("L").resize((512, 512), Image.Resampling.BILINEAR)
