@@ -273,13 +273,23 @@ def test_the_test_split_is_made_only_as_it_was_sealed(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+def heeding_interrupts():
+    """What is started in the background of a shell inherits that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_run_leaves_no_process_and_goes_on(tmp_path, how):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "prismlib", "cohort", "make", "--n", "14", "--workers", "2"]
     command += ["--out", str(out)]
     running = subprocess.Popen(
-        command, cwd=paths.root(), stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=paths.root(),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=heeding_interrupts,
     )
     deadline = time.monotonic() + 120
     while not list(out.glob("train/*/*/*.json")) and time.monotonic() < deadline:
