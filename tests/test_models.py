@@ -17,9 +17,10 @@ from prismlib.captions import EDIT_PROMPTS, paraphrase
 from prismlib.cli import main
 from prismlib.errors import PrismError, UsageError
 from prismlib.models import architectures, weights
-from prismlib.models.classifiers import Classifier
+from prismlib.models.classifiers import Classifier, Network
 from prismlib.models.clip import ImageTextEncoder, resized
 from prismlib.models.pipeline import LatentDiffusion
+from prismlib.models.roles import ROLES
 from prismlib.models.tokenizers import check_length, save_tokenizer, tokenize, train_tokenizer
 
 torch.set_num_threads(1)
@@ -85,7 +86,8 @@ def check_with_plain_libraries(folder: Path) -> None:
     )
     assert clip(**inputs).logits_per_text.shape == (1, 1)
     network = timm.create_model(f"local-dir:{folder / 'classifier'}", pretrained=True)
-    assert network(torch.zeros(2, 1, 256, 256)).shape == (2, 4)
+    channels, *size = network.pretrained_cfg["input_size"]
+    assert network(torch.zeros(2, channels, *size)).shape == (2, 4)
     for shard in folder.rglob("*.safetensors"):
         assert shard.stat().st_size <= 15_000_000
 
@@ -429,6 +431,27 @@ def test_training_starts_from_a_models_part(part, weight, trained, tmp_path, mon
         before, after = (load_file(f / weight / name) for f in (trained, out / "model"))
         for key, value in before.items():
             torch.testing.assert_close(after[key].float(), value.float(), atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize("role", ["biased", "guide", "reader", "leaky"])
+def test_every_role_is_trained_and_loaded_by_its_name(role, tmp_path, monkeypatch):
+    monkeypatch.setenv("PRISM_OUTPUT", str(tmp_path))
+    model = tmp_path / "mini"
+    size = ["--cohort-size", "40", "--held-out", "1", "--set", "image_size=64"]
+    steps = ["--set", "steps=1", "--set", "batch_size=2", "--set", f"role={role}"]
+    assert main(["train", "classifier", *size, *steps, "--export", str(model)]) == 0
+    network = Network.load(model, role=role)
+    assert network.outputs == ROLES[role].outputs and network.size == 64
+    assert (model / "training" / f"{ROLES[role].folder}.json").is_file()
+    assert (tmp_path / "runs" / "training" / ROLES[role].folder / "record.json").is_file()
+
+
+def test_an_unknown_role_and_an_unknown_network_are_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PRISM_OUTPUT", str(tmp_path))
+    assert main(["train", "classifier", *SMALL, "--set", "role=umpire"]) == 2
+    assert "role 'umpire'; expected one of judge" in capsys.readouterr().err
+    assert main(["train", "classifier", *SMALL, "--set", "network=deepnet"]) == 2
+    assert "deepnet cannot be made by timm" in capsys.readouterr().err
 
 
 def test_clip_says_that_it_cannot_be_started_from(trained, tmp_path, monkeypatch, capsys):

@@ -22,7 +22,7 @@ from prismlib.cohorts.labels import LABELS
 from prismlib.errors import PrismError, UsageError
 from prismlib.models import architectures, data
 from prismlib.models.records import read_log, read_records, record_table
-from prismlib.models.train_classifier import ClassifierObjective, fit_classifier, moved_by
+from prismlib.models.train_classifier import ClassifierObjective, fit_classifier, untrained
 from prismlib.models.train_classifier import ClassifierSettings as ForClassifier
 from prismlib.models.train_clip import claims, truth_table
 from prismlib.models.train_unet import (
@@ -389,12 +389,6 @@ def test_every_paraphrase_is_true_of_its_own_row(values, seed):
     assert truth_table([text], labels).all(), (text, row)
 
 
-def test_an_image_moves_without_wrapping():
-    image = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    assert moved_by(image, 0, 0).tolist() == image.tolist()
-    assert moved_by(image, 1, -1).tolist() == [[1, 2, 3, 3], [1, 2, 3, 3], [5, 6, 7, 7]]
-
-
 def marked_images(n=48, seed=0):
     """Images with a bright patch in one of four places for each attribute that is there."""
     rng = np.random.default_rng(seed)
@@ -423,8 +417,8 @@ def test_a_classifier_learns_what_can_be_seen_and_again_the_same():
 def test_unknown_targets_teach_nothing():
     images, targets = marked_images(n=8)
     targets[:, 1] = np.nan
-    plan = settings_from(ForClassifier, {"image_size": 64})
-    model = architectures.classifier(size=64)
+    plan = settings_from(ForClassifier, {"image_size": 64, "fold": 1})
+    model = untrained(plan)
     objective = ClassifierObjective(model, data.as_bytes(images), targets, plan)
     objective(objective.draw(np.random.default_rng(0), 0, 8)).backward()
     gradient = model.classifier.bias.grad

@@ -21,7 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--set", metavar="KEY=VALUE", action="append", default=[], help="one setting; repeatable")
     add("--resume", action="store_true", help="go on from the checkpoint in the work folder")
     add("--max-seconds", metavar="S", type=float, help="stop cleanly after S seconds of training")
-    add("--out", metavar="DIR", help="work folder (default runs/training/PART)")
+    add(
+        "--out",
+        metavar="DIR",
+        help="work folder (default runs/training/PART or its role)",
+    )
     add("--profile", default="full", help="whose cohort to train on (%(default)s)")
     add("--cohort-size", metavar="N", type=int, default=3000, help="subjects (%(default)s)")
     add("--held-out", metavar="N", type=int, default=64, help="subjects to measure it on")
@@ -47,10 +51,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--cohort-size and --held-out: expected at least 1")
     values = _settings(args)
     profile = config.load_profile(args.profile)
-    out = Path(args.out) if args.out else paths.output_root() / "runs" / "training" / args.part
 
-    from prismlib.models.parts import Request, train
+    from prismlib.models.parts import Request, part_name, train
 
+    name = part_name(args.part, values)
+    out = Path(args.out) if args.out else paths.output_root() / "runs" / "training" / name
     record = train(
         Request(
             part=args.part,
@@ -67,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
             report=lambda line: print(line, flush=True),
         )
     )
-    print(f"{args.part} is in {out / 'model'}; {_summary(record)}")
+    print(f"{name} is in {out / 'model'}; {_summary(record)}")
     return 0
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPConfig, CLIPModel
 
-from prismlib.cohorts.labels import ATTRIBUTES
+from prismlib.errors import UsageError
+from prismlib.models.loading import failing_as
 
 Config = Mapping[str, Any]
 
@@ -94,10 +95,6 @@ SCHEDULER: Config = MappingProxyType(
 
 VOCABULARY = 800
 
-# A real EfficientNet of 0.1 M numbers with a grey input and a head per attribute.
-CLASSIFIER = "test_efficientnet"
-CLASSIFIER_SIZE = 256
-
 
 def autoencoder(config: Config = AUTOENCODER) -> AutoencoderKL:
     """An untrained autoencoder."""
@@ -126,16 +123,27 @@ def scheduler(config: Config = SCHEDULER) -> Any:
     return DDIMScheduler(**config)
 
 
-def classifier(name: str = CLASSIFIER, size: int = CLASSIFIER_SIZE) -> Any:
-    """An untrained timm network with a grey input and one logit for each attribute."""
+def classifier(name: str, size: int, outputs: int, fold: int = 1, pretrained: bool = False) -> Any:
+    """A timm network for grey radiographs of `size` pixels dealt to `fold` squared channels.
+
+    Untrained, or with the ImageNet weights that timm (or torchvision, for AlexNet) fetches.
+    """
     import timm
 
-    model: Any = timm.create_model(name, in_chans=1, num_classes=len(ATTRIBUTES))
+    from prismlib.models import alexnet
+
+    ours = name == alexnet.prism_alexnet.__name__
+    with failing_as(f"{name} cannot be made by timm", UsageError):
+        model: Any = timm.create_model(
+            name, pretrained=pretrained and not ours, in_chans=fold**2, num_classes=outputs
+        )
+        if pretrained and ours:
+            alexnet.with_imagenet_convolutions(model)
     model.pretrained_cfg = {
         **model.pretrained_cfg,
-        "input_size": (1, size, size),
-        "mean": (0.5,),
-        "std": (0.25,),
+        "input_size": (fold**2, size // fold, size // fold),
+        "mean": (0.5,) * fold**2,
+        "std": (0.25,) * fold**2,
         "crop_pct": 1.0,
         "tag": "",
         "license": "mit",

@@ -1,12 +1,14 @@
-"""Classifiers that judge: a timm network with one logit for each attribute."""
+"""Networks that judge radiographs: a timm network with named outputs."""
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pixel_unshuffle
 
 from prismlib.cohorts.labels import ATTRIBUTES
 from prismlib.errors import UsageError
@@ -14,36 +16,59 @@ from prismlib.models import weights
 from prismlib.models.clip import resized
 from prismlib.models.devices import best_device
 from prismlib.models.loading import OnDisk, downloaded, failing_as
+from prismlib.models.roles import find_role
+
+THRESHOLD = 0.5
 
 
-class Classifier(OnDisk):
-    """A grey-image network with a sigmoid head for each of `attributes`, in evaluation mode."""
+class Network(OnDisk):
+    """A grey-image network with named `outputs`, in evaluation mode.
+
+    `size` is the side in pixels of the radiographs it looks at, `fold` into how many rows and
+    columns of channels they are dealt (see `prepared`).
+    """
+
+    role = "judge"
 
     def __init__(
         self,
         model: Any,
-        attributes: Sequence[str] = ATTRIBUTES,
+        outputs: Sequence[str] = ATTRIBUTES,
         name: str = "",
         folder: Path | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model.eval()
-        self.attributes = tuple(attributes)
+        self.outputs = tuple(outputs)
         config = model.pretrained_cfg
-        self.size = int(config["input_size"][-1])
+        channels = int(config["input_size"][0])
+        self.fold = math.isqrt(channels)
+        self.size = int(config["input_size"][-1]) * self.fold
         self.mean, self.std = float(config["mean"][0]), float(config["std"][0])
         self.name = name
         self.folder = folder
+        self.settings = dict(settings or {})
+        if self.fold**2 != channels or len(self.outputs) != model.num_classes:
+            raise UsageError(
+                f"{name or 'a classifier'}: a network of {channels} input channels and "
+                f"{model.num_classes} outputs; expected 1, 4 or 16 channels and one named output "
+                f"each ({len(self.outputs)} are named)"
+            )
 
     @classmethod
     def load(
         cls,
         name_or_path: str | Path = weights.BUNDLED,
         device: str | torch.device | None = None,
-    ) -> "Classifier":
-        """Load `prism-mini`'s classifier, a timm folder, or one from the hub."""
+        role: str | None = None,
+    ) -> Self:
+        """Load one of `prism-mini`'s (`role` says which), a timm folder, or one from the hub."""
         import timm
 
-        folder = weights.locate(name_or_path, "classifier") or downloaded(
+        from prismlib.models import alexnet  # noqa: F401  (makes it known to timm)
+
+        part = find_role(role or cls.role).folder
+        folder = weights.locate(name_or_path, part) or downloaded(
             str(name_or_path), "classifier", ["config.json", "model*.safetensors"]
         )
         if not (folder / "config.json").is_file():
@@ -51,14 +76,8 @@ class Classifier(OnDisk):
         with failing_as(f"{folder} cannot be loaded by timm"):
             model: Any = timm.create_model(f"local-dir:{folder}", pretrained=True)
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        attributes = settings.get("label_names", ATTRIBUTES)
-        channels, outputs = model.pretrained_cfg["input_size"][0], model.num_classes
-        if channels != 1 or len(attributes) != outputs:
-            raise UsageError(
-                f"{folder}: a network of {channels} input channels and {outputs} outputs; expected "
-                "1 channel and one named output each"
-            )
-        return cls(model.to(best_device(device)), attributes, str(name_or_path), folder)
+        outputs = settings.get("label_names", ATTRIBUTES)
+        return cls(model.to(best_device(device)), outputs, str(name_or_path), folder, settings)
 
     def save(self, folder: Path) -> None:
         """Write a timm folder: config.json and float16 weights, batch statistics in float32."""
@@ -66,8 +85,8 @@ class Classifier(OnDisk):
 
         model = weights.halved(self.model)
         with weights.written_folder(folder) as temporary:
-            labels = {"label_names": list(self.attributes)}
-            save_for_hf(model, str(temporary), model_config=labels, safe_serialization=True)
+            named = {"label_names": list(self.outputs), **self.settings}
+            save_for_hf(model, str(temporary), model_config=named, safe_serialization=True)
 
     @property
     def device(self) -> torch.device:
@@ -75,16 +94,42 @@ class Classifier(OnDisk):
         return next(self.model.parameters()).device
 
     @torch.no_grad()
-    def logits(self, images: Tensor, batch_size: int = 32) -> Tensor:
-        """Logits (B, 4), on the CPU, of images (B, 1, H, W) in [0, 1]; heads as `attributes`."""
+    def answers(self, images: Tensor, batch_size: int = 32) -> Tensor:
+        """The raw outputs (B, k), on the CPU, of images (B, 1, H, W) in [0, 1]."""
         if len(images) == 0:
-            return torch.empty(0, len(self.attributes))
-        return torch.cat([self._logits(part).cpu() for part in images.split(batch_size)])
+            return torch.empty(0, len(self.outputs))
+        return torch.cat([self._answers(part).cpu() for part in images.split(batch_size)])
+
+    def _answers(self, images: Tensor) -> Tensor:
+        pixels = resized(images.to(self.device, torch.float32), self.size)
+        return self.model(prepared(pixels, self.mean, self.std, self.fold)).float()
+
+
+def prepared(pixels: Tensor, mean: float, std: float, fold: int) -> Tensor:
+    """Images (B, 1, s, s) in [0, 1] as a network takes them, (B, fold^2, s / fold, s / fold).
+
+    Folding deals neighbouring pixels to channels: nothing is averaged away, thin wires stay.
+    """
+    return pixel_unshuffle((pixels - mean) / std, fold)
+
+
+class Classifier(Network):
+    """A network with a sigmoid head for each of its `attributes`."""
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """What its heads stand for, in their order."""
+        return self.outputs
+
+    def logits(self, images: Tensor, batch_size: int = 32) -> Tensor:
+        """Logits (B, k), on the CPU, of images (B, 1, H, W) in [0, 1]; heads as `attributes`."""
+        return self.answers(images, batch_size)
 
     def probabilities(self, images: Tensor, batch_size: int = 32) -> Tensor:
-        """Probabilities (B, 4) of images (B, 1, H, W) in [0, 1]; heads as `attributes`."""
+        """Probabilities (B, k) of images (B, 1, H, W) in [0, 1]; heads as `attributes`."""
         return self.logits(images, batch_size).sigmoid()
 
-    def _logits(self, images: Tensor) -> Tensor:
-        pixels = resized(images.to(self.device, torch.float32), self.size)
-        return self.model((pixels - self.mean) / self.std)
+    def threshold(self, attribute: str) -> float:
+        """The probability from which on it says yes: where its balanced accuracy was highest on
+        subjects that were neither trained on nor reported, or 0.5 where nobody chose."""
+        return float(self.settings.get("thresholds", {}).get(attribute, THRESHOLD))

@@ -10,23 +10,25 @@ import numpy as np
 import torch
 
 from prismlib import paths
-from prismlib.cohorts.cohort import open_cohort
+from prismlib.cohorts.cohort import Cohort, open_cohort
+from prismlib.cohorts.pools import open_pool
 from prismlib.config import Profile
 from prismlib.errors import UsageError
 from prismlib.models import architectures, weights
-from prismlib.models.classifiers import Classifier
+from prismlib.models.classifiers import Network
 from prismlib.models.clip import ImageTextEncoder
 from prismlib.models.data import TrainingImages, as_floats, cache_folder, prepare_images
 from prismlib.models.devices import best_device
 from prismlib.models.export import RECORD, export
+from prismlib.models.judging import finished
 from prismlib.models.pipeline import LatentDiffusion
 from prismlib.models.records import read_records
+from prismlib.models.roles import find_role, targets
 from prismlib.models.tokenizers import save_tokenizer, train_tokenizer
 from prismlib.models.train_classifier import (
-    ClassifierObjective,
     ClassifierSettings,
-    attribute_targets,
-    held_out_scores,
+    objective_for,
+    resolved,
     settle_statistics,
     untrained,
 )
@@ -75,9 +77,17 @@ class Request:
     cache: Path | None = None
     report: Callable[[str], None] = print
 
+    @property
+    def name(self) -> str:
+        """What the trained part is called: the part, for classifiers the role's folder."""
+        return part_name(self.part, self.values)
+
     def images(self, split: str, n: int) -> TrainingImages:
         """Images of a split, prepared."""
-        cohort = open_cohort(self.profile, split, n)
+        return self.prepared(open_cohort(self.profile, split, n))
+
+    def prepared(self, cohort: Cohort) -> TrainingImages:
+        """Images of a cohort, in this call's cache."""
         return prepare_images(cohort, self.cache or cache_folder(), report=self.report)
 
     def held_out_images(self) -> tuple[torch.Tensor, Any]:
@@ -107,7 +117,7 @@ def train(request: Request) -> dict[str, Any]:
     request.out.mkdir(parents=True, exist_ok=True)
     folders, record = trainer(request, settings)
     record = {
-        "part": request.part,
+        "part": request.name,
         "profile": request.profile.name,
         "simulated": request.profile.simulated,
         "cohort_size": request.cohort_size,
@@ -120,8 +130,15 @@ def train(request: Request) -> dict[str, Any]:
     with paths.written_whole(request.out / RECORD) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     if request.export is not None:
-        export(request.out, folders, weights.model_folder(request.export), request.part)
+        export(request.out, folders, weights.model_folder(request.export), request.name)
     return record
+
+
+def part_name(part: str, values: Mapping[str, Any]) -> str:
+    """The name of what is trained, and of its work folder."""
+    if part != "classifier":
+        return part
+    return find_role(str(values.get("role", ClassifierSettings.role))).folder
 
 
 Trained = tuple[list[str], dict[str, Any]]
@@ -155,8 +172,8 @@ def _clip_of(model: str) -> Any:
     return ImageTextEncoder.load(model).model.float()
 
 
-def _classifier_of(model: str) -> Any:
-    return Classifier.load(model).model.float()
+def _classifier_of(model: str, role: str) -> Any:
+    return Network.load(model, role=role).model.float()
 
 
 def _train_vae(request: Request, settings: VaeSettings) -> Trained:
@@ -266,18 +283,22 @@ def _train_unet(request: Request, settings: UnetSettings) -> Trained:
 
 
 def _train_classifier(request: Request, settings: ClassifierSettings) -> Trained:
-    data = request.images("judges", request.cohort_size)
-    targets = attribute_targets(data.table, settings.policy)
-    model = _first(request, _classifier_of, lambda: untrained(settings), settings.seed)
-    images = data.at(settings.image_size)
-    objective = ClassifierObjective(model, images, targets, settings)
+    role, settings = find_role(settings.role), resolved(settings)
+    data = request.prepared(open_pool(request.profile, role.name, request.cohort_size))
+    model = _first(
+        request,
+        lambda name: _classifier_of(name, role.name),
+        lambda: untrained(settings),
+        settings.seed,
+    )
+    wanted = targets(role, data.table, settings.policy)
+    objective = objective_for(role, model, data.at(settings.image_size), wanted, settings)
     run = request.fit(objective, settings)
     settle_statistics(objective)
-    classifier = Classifier(model)
-    classifier.save(request.out / "model/classifier")
-    held_out, table = request.held_out_images()
-    record = {"held_out": held_out_scores(classifier, held_out, table, settings.policy)}
-    return ["classifier"], _record(run, data, record)
+    images, table = request.held_out_images()
+    network, scores = finished(role, model, images, table, settings.policy)
+    network.save(request.out / "model" / role.folder)
+    return [role.folder], _record(run, data, {"held_out": scores})
 
 
 def _record(run: Run, data: TrainingImages, measured: Mapping[str, Any]) -> dict[str, Any]:
@@ -298,7 +319,7 @@ def started_from(request: Request) -> list[dict[str, Any]] | None:
     """The records of the part that the training went on from; None if it began with nothing."""
     if request.start is None:
         return None
-    return [record for record in read_records(request.start) if record["part"] == request.part]
+    return [record for record in read_records(request.start) if record["part"] == request.name]
 
 
 def _device_name() -> str:

@@ -22,7 +22,10 @@ from prismlib import paths
 from prismlib.errors import PrismError, UsageError
 
 BUNDLED = "prism-mini"
-PARTS = ("pipeline", "clip", "classifier")
+PARTS = (
+    "pipeline", "clip", "classifier", "biased_classifier", "guide_classifier", "reader", "verifier",
+    "leaky_classifier", "strict_classifier",
+)  # fmt: skip
 MANIFEST = "weights.yaml"
 SHARD_SIZE = "15MB"
 
@@ -43,7 +46,7 @@ def model_folder(name_or_path: str | Path) -> Path:
 
 
 def locate(name_or_path: str | Path, part: str) -> Path | None:
-    """The folder of one part (`pipeline`, `clip` or `classifier`) of a model.
+    """The folder of one part (one of `PARTS`) of a model.
 
     `name_or_path` is the bundled model's name (then its files are verified), a folder with the
     part's name inside, or the part's own folder. None for `owner/name`, which can only be a
@@ -190,7 +193,7 @@ def halved(model: torch.nn.Module) -> Any:
     """A copy of a network on the CPU for storing: parameters in float16, statistics as they are."""
     small = copy.deepcopy(model).cpu().eval()
     for parameter in small.parameters():
-        parameter.data = parameter.data.half()
+        parameter.data = parameter.data.half().contiguous()
     return small
 
 
