@@ -426,14 +426,13 @@ def test_a_table_that_is_no_text(
 @pytest.fixture(scope="module")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as prism-mini's, with a random tiny network for each part."""
-    import timm
-
+    from prismlib.models import architectures
     from prismlib.models.classifiers import Classifier
 
     folder = tmp_path_factory.mktemp("model")
     save_tiny_stable_diffusion(folder / "pipeline", factor=16)
     save_tiny_clip(folder / "clip")
-    network = timm.create_model("test_efficientnet", num_classes=4, in_chans=1)
+    network = architectures.classifier("test_efficientnet", 64, 4)
     Classifier(network).save(folder / "classifier")
     return folder
 

@@ -33,11 +33,11 @@ from prismlib.models.train_classifier import (
     untrained,
 )
 from prismlib.models.train_clip import (
-    MEAN,
-    STD,
     ClipObjective,
     ClipSettings,
     caption_corpus,
+    save_clip,
+    text_encoder_of,
     zero_shot,
 )
 from prismlib.models.train_unet import UnetObjective, UnetSettings, cache_inputs, validation_loss
@@ -216,14 +216,14 @@ def _train_clip(request: Request, settings: ClipSettings) -> Trained:
     objective = _seeded(lambda: ClipObjective(model, tokenizer, data, settings), settings.seed)
     run = request.fit(objective, settings)
     folder = request.out / "model/clip"
-    _save_clip(model, tokenizer, folder)
+    save_clip(model, tokenizer, folder)
     images, table = request.held_out_images()
     text["zero_shot"] = zero_shot(ImageTextEncoder.load(folder), images, table)
     record = _record(run, data, text)
     if text_tower is not None:
         before = [r for r in read_records(request.model) if r["part"] == "clip"]
         return ["clip"], {**record, "text_tower_from": before}
-    weights.save_pretrained(_text_encoder(model), request.out / "model/pipeline/text_encoder")
+    weights.save_pretrained(text_encoder_of(model), request.out / "model/pipeline/text_encoder")
     return ["pipeline/tokenizer", "pipeline/text_encoder", "clip"], record
 
 
@@ -237,33 +237,6 @@ def _text_side(request: Request, settings: ClipSettings) -> tuple[Any, Any, dict
     _, text = _train_tokenizer(request, settings)
     folder = request.out / "model/pipeline/tokenizer"
     return CLIPTokenizer.from_pretrained(folder), None, text
-
-
-def _save_clip(model: Any, tokenizer: Any, folder: Path) -> None:
-    """A transformers folder with everything that CLIP's processor needs."""
-    from transformers import CLIPImageProcessor
-
-    save_tokenizer(tokenizer, folder)
-    weights.save_pretrained(model, folder, keep=True)
-    size = model.config.vision_config.image_size
-    CLIPImageProcessor(
-        size={"shortest_edge": size},
-        crop_size={"height": size, "width": size},
-        image_mean=[MEAN] * 3,
-        image_std=[STD] * 3,
-    ).save_pretrained(folder)
-
-
-def _text_encoder(model: Any) -> Any:
-    """The text tower of a CLIP as the network that a Stable Diffusion pipeline holds."""
-    from transformers import CLIPTextModel
-
-    encoder = CLIPTextModel(model.config.text_config)
-    tower = model.text_model.state_dict()
-    expected = encoder.state_dict()
-    prefix = "text_model." if any(key.startswith("text_model.") for key in expected) else ""
-    encoder.load_state_dict({prefix + key: value for key, value in tower.items()})
-    return encoder
 
 
 def _train_unet(request: Request, settings: UnetSettings) -> Trained:

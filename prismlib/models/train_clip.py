@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax, n
 
 from prismlib.captions import EDIT_PROMPTS, OTHER_WORDS, TEMPLATES, caption, paraphrase
 from prismlib.cohorts.labels import ATTRIBUTES, LABELS, binarize
+from prismlib.models import weights
 from prismlib.models.data import TrainingImages, as_floats
-from prismlib.models.tokenizers import tokenize
+from prismlib.models.tokenizers import save_tokenizer, tokenize
 from prismlib.models.training import Batch, Objective, Settings, shuffled
 
 MEAN, STD = 0.5, 0.25
@@ -193,3 +195,30 @@ def _balanced(answers: np.ndarray, truth: np.ndarray) -> float:
     if truth.all() or not truth.any():
         return float("nan")
     return float((answers[truth].mean() + (~answers[~truth]).mean()) / 2)
+
+
+def save_clip(model: Any, tokenizer: Any, folder: Path) -> None:
+    """A transformers folder with everything that CLIP's processor needs."""
+    from transformers import CLIPImageProcessor
+
+    save_tokenizer(tokenizer, folder)
+    weights.save_pretrained(model, folder, keep=True)
+    size = model.config.vision_config.image_size
+    CLIPImageProcessor(
+        size={"shortest_edge": size},
+        crop_size={"height": size, "width": size},
+        image_mean=[MEAN] * 3,
+        image_std=[STD] * 3,
+    ).save_pretrained(folder)
+
+
+def text_encoder_of(model: Any) -> Any:
+    """The text tower of a CLIP as the network that a Stable Diffusion pipeline holds."""
+    from transformers import CLIPTextModel
+
+    encoder = CLIPTextModel(model.config.text_config)
+    tower = model.text_model.state_dict()
+    expected = encoder.state_dict()
+    prefix = "text_model." if any(key.startswith("text_model.") for key in expected) else ""
+    encoder.load_state_dict({prefix + key: value for key, value in tower.items()})
+    return encoder
