@@ -16,7 +16,7 @@ from prismlib.models import weights
 from prismlib.models.clip import resized
 from prismlib.models.devices import best_device
 from prismlib.models.loading import OnDisk, downloaded, failing_as
-from prismlib.models.roles import find_role
+from prismlib.models.roles import ROLES, find_role
 
 THRESHOLD = 0.5
 
@@ -67,8 +67,13 @@ class Network(OnDisk):
 
         from prismlib.models import alexnet  # noqa: F401  (makes it known to timm)
 
-        part = find_role(role or cls.role).folder
-        folder = weights.locate(name_or_path, part) or downloaded(
+        role = role or cls.role
+        if role not in (cls.role, *available_roles(name_or_path)):
+            raise UsageError(
+                f"{name_or_path} has no {find_role(role).folder}/; train it with `prism train "
+                f"classifier --set role={role} --export {name_or_path}`"
+            )
+        folder = weights.locate(name_or_path, find_role(role).folder) or downloaded(
             str(name_or_path), "classifier", ["config.json", "model*.safetensors"]
         )
         if not (folder / "config.json").is_file():
@@ -103,6 +108,12 @@ class Network(OnDisk):
     def _answers(self, images: Tensor) -> Tensor:
         pixels = resized(images.to(self.device, torch.float32), self.size)
         return self.model(prepared(pixels, self.mean, self.std, self.fold)).float()
+
+
+def available_roles(name_or_path: str | Path) -> tuple[str, ...]:
+    """The roles that a model has a network for; none for one that lies on the hub."""
+    folder = weights.model_folder(name_or_path)
+    return tuple(role.name for role in ROLES.values() if (folder / role.folder).is_dir())
 
 
 def prepared(pixels: Tensor, mean: float, std: float, fold: int) -> Tensor:
