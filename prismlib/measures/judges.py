@@ -198,6 +198,23 @@ def score_row(answers: Answers, draws: int = DRAWS) -> dict[str, float]:
     return {**row, "majority_accuracy": max(share, 1 - share)}
 
 
+def compared(first: Answers, second: Answers, draws: int = DRAWS) -> dict[str, float]:
+    """Each score of two judges of the same images, and what the first gains, with its 95% interval.
+
+    Patients are resampled for both at once, so that what is hard for both takes no part.
+    """
+    samples = [resampled(answers, draws) for answers in (first, second)]
+    row: dict[str, float] = {"n_test": len(first.truth), "n_positive": int(first.truth.sum())}
+    for name, measure in SCORES.items():
+        one, other = measure(first), measure(second)
+        gains = samples[0][name] - samples[1][name]
+        known = gains[np.isfinite(gains)]
+        low, high = np.quantile(known, [0.025, 0.975]) if known.size else (UNKNOWN, UNKNOWN)
+        row |= {f"{name}_first": one, f"{name}_second": other, f"{name}_gain": one - other}
+        row |= {f"{name}_gain_low": float(low), f"{name}_gain_high": float(high)}
+    return row
+
+
 def judge_rows(
     judge: "Classifier",
     name: str,

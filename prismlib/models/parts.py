@@ -23,7 +23,7 @@ from prismlib.models.export import RECORD, export
 from prismlib.models.judging import finished
 from prismlib.models.pipeline import LatentDiffusion
 from prismlib.models.records import read_records
-from prismlib.models.roles import find_role, targets
+from prismlib.models.roles import auxiliary, find_role, targets
 from prismlib.models.tokenizers import save_tokenizer, train_tokenizer
 from prismlib.models.train_classifier import (
     ClassifierSettings,
@@ -31,6 +31,7 @@ from prismlib.models.train_classifier import (
     resolved,
     settle_statistics,
     untrained,
+    without_auxiliary,
 )
 from prismlib.models.train_clip import (
     ClipObjective,
@@ -258,17 +259,19 @@ def _train_unet(request: Request, settings: UnetSettings) -> Trained:
 def _train_classifier(request: Request, settings: ClassifierSettings) -> Trained:
     role, settings = find_role(settings.role), resolved(settings)
     data = request.prepared(open_pool(request.profile, role.name, request.cohort_size))
+    wanted, also = targets(role, data.table, settings.policy), auxiliary(role, data.table)
     model = _first(
         request,
         lambda name: _classifier_of(name, role.name),
-        lambda: untrained(settings),
+        lambda: untrained(settings, also.shape[1]),
         settings.seed,
     )
-    wanted = targets(role, data.table, settings.policy)
+    wanted = np.concatenate([wanted, also], axis=1) if request.start is None else wanted
     objective = objective_for(role, model, data.at(settings.image_size), wanted, settings)
     run = request.fit(objective, settings)
     settle_statistics(objective)
     images, table = request.held_out_images()
+    model = without_auxiliary(model, len(role.outputs))
     network, scores = finished(role, model, images, table, settings.policy)
     network.save(request.out / "model" / role.folder)
     return [role.folder], _record(run, data, {"held_out": scores})

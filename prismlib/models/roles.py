@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
-from prismlib.cohorts.labels import ATTRIBUTES, binarize, in_picture
+from prismlib.cohorts.labels import ATTRIBUTES, LABELS, binarize, in_picture
 from prismlib.errors import UsageError
 
 AGE_CENTRE, AGE_SCALE = 60.0, 18.0  # years; what the age output is trained in
@@ -79,6 +79,22 @@ def targets(role: Role, table: pd.DataFrame, policy: str = "u-zeros") -> np.ndar
     if role.learns == "demographics":
         return demographics(table)
     return pd.factorize(table["Patient"])[0][:, None].astype(np.float32)
+
+
+def auxiliary(role: Role, table: pd.DataFrame) -> np.ndarray:
+    """What a network for attributes also learns, float32 (n, k), on outputs that are dropped.
+
+    Each kind of device and each finding, where a table knows them, else the other labels as they
+    are reported. "Any device" is ten unlike things behind one bit; learning them apart makes good
+    for the ImageNet weights that cannot be had offline. None for other roles.
+    """
+    if role.learns not in ("in_picture", "reported"):
+        return np.empty((len(table), 0), np.float32)
+    known = table.filter(regex="^(device|severity):")
+    if not known.empty:
+        return (known > 0).to_numpy(np.float32)
+    others = [name for name in LABELS if name in table and name not in role.outputs]
+    return binarize(table, "u-ignore", others).to_numpy(np.float32)
 
 
 def demographics(table: pd.DataFrame) -> np.ndarray:

@@ -64,6 +64,7 @@ class ClassifierObjective(Objective):
         self.model = model.to(memory_format=torch.channels_last)  # half again as fast on a CPU
         self.images, self.settings = images, resolved(settings)
         self.targets = torch.from_numpy(np.array(targets, dtype=np.float32))
+        self.also = self.targets.shape[1] > len(find_role(settings.role).outputs)
         self.variation = Variation(shift=settings.shift, blur=settings.blur)
         config = model.pretrained_cfg
         self.mean, self.std = float(config["mean"][0]), float(config["std"][0])
@@ -83,10 +84,12 @@ class ClassifierObjective(Objective):
         return self.model(pixels.contiguous(memory_format=torch.channels_last)).float()
 
     def forward(self, batch: Batch) -> Tensor:
-        """The mean cross-entropy over targets that are known."""
+        """The mean cross-entropy over targets that are known, that of auxiliary ones added."""
         logits, targets = self.answers(batch["images"]), batch["targets"]
         losses = binary_cross_entropy_with_logits(logits, targets.nan_to_num(), reduction="none")
-        return _mean_known(losses, targets)
+        own = len(find_role(self.settings.role).outputs)
+        main = _mean_known(losses[:, :own], targets[:, :own])
+        return main + _mean_known(losses[:, own:], targets[:, own:]) if self.also else main
 
 
 class DemographicsObjective(ClassifierObjective):
@@ -190,15 +193,31 @@ def fit_classifier(
     return Classifier(model)
 
 
-def untrained(settings: ClassifierSettings) -> Any:
-    """A network with weights drawn from the seed, leaving the global generator as it was."""
+def untrained(settings: ClassifierSettings, also: int = 0) -> Any:
+    """A network with weights drawn from the seed, leaving the global generator as it was.
+
+    It has `also` more outputs than its role (see `roles.auxiliary` and `without_auxiliary`).
+    """
     settings = resolved(settings)
-    outputs = len(ROLES[settings.role].outputs)
+    outputs = len(ROLES[settings.role].outputs) + also
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         return architectures.classifier(
             settings.network, settings.image_size, outputs, settings.fold, settings.pretrained
         )
+
+
+def without_auxiliary(model: Any, outputs: int) -> Any:
+    """The same network with its first outputs alone."""
+    last = model.get_classifier()
+    kept = torch.nn.Linear(last.in_features, outputs)
+    with torch.no_grad():
+        kept.weight.copy_(last.weight[:outputs])
+        kept.bias.copy_(last.bias[:outputs])
+    name = next(name for name, module in model.named_children() if module is last)
+    setattr(model, name, kept)
+    model.num_classes = model.pretrained_cfg["num_classes"] = outputs
+    return model
 
 
 def small_bytes(

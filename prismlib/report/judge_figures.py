@@ -9,7 +9,9 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
 from prismlib.measures.intervals import wilson
+from prismlib.measures.ranking import MARGINS
 
+REACH = 12.0  # where a margin's dot stops
 LEAST = 5  # images in a bin of a reliability diagram
 
 
@@ -90,3 +92,30 @@ def _points(
     low, high = found[f"{score}_low"], found[f"{score}_high"]
     ax.hlines(places, low, high, color=colour, linewidth=2)
     ax.plot(found[score], places, "o", color=colour, markersize=4, label=label)
+
+
+def plot_margins(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """The margins of `ranking`'s table, each over half the width of its own 95% interval.
+
+    Right of 0 the measure agrees with what is known; filled where the interval lies above 0.
+    Measures come in the table's order, those that rank in bold.
+    """
+    ax = plt.figure(figsize=(6.2, 0.3 * len(table) + 1.3)).add_subplot() if ax is None else ax
+    ax.axvline(0, color="0.5", linewidth=1)
+    for number, (margin, (first, second)) in enumerate(MARGINS.items()):
+        half = (table[f"{margin}_high"] - table[f"{margin}_low"]) / 2
+        known = half > 0
+        places = np.arange(len(table)) + 0.22 * (number - 1)
+        sure = (table[f"{margin}_low"] > 0) & known
+        size = (table[margin] / half.where(known)).clip(-REACH, REACH)
+        ax.plot(size[known], places[known], "o", markersize=5, color=f"C{number}",
+                fillstyle="none", label=f"{first} over {second}")  # fmt: skip
+        ax.plot(size[sure], places[sure], "o", markersize=5, color=f"C{number}")
+    ax.set_yticks(np.arange(len(table)), table["measure"])
+    for label, ranks in zip(ax.get_yticklabels(), table["ranks"], strict=True):
+        label.set_fontweight("bold" if ranks else "normal")
+    ax.set_ylim(len(table) - 0.5, -0.5)
+    ax.set(xlim=(-REACH - 1, REACH + 1), xlabel="margin / half its 95% interval")
+    ax.grid(axis="x")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=1)
+    return ax
