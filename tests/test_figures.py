@@ -60,6 +60,49 @@ def test_a_grid_shows_counterfactual_minus_factual():
     )
 
 
+def comparisons():
+    return [
+        figures.Comparison(image(0.5), {"a": image(0.6), "b": image(0.4)}, image(0.2), "first"),
+        figures.Comparison(image(0.5), {"b": image(0.55), "c": image(0.5)}),
+    ]
+
+
+def shown(axes):
+    """The mean of what each place of a grid shows, None where it shows nothing."""
+    drawn = [ax.get_images() for ax in np.ravel(axes)]
+    means = [
+        round(float(np.mean(images[0].get_array())), 3) if images else None for images in drawn
+    ]
+    return np.array(means, dtype=object).reshape(axes.shape).tolist()
+
+
+def test_many_methods_stand_side_by_side_on_one_scale():
+    axes = figures.plot_difference_maps(comparisons())
+    assert [ax.get_title() for ax in axes[0]] == ["factual", "a", "b", "c", "true difference"]
+    assert shown(axes) == [[0.5, 0.1, -0.1, None, -0.3], [0.5, None, 0.05, 0, None]]
+    assert {drawn.get_clim() for drawn in difference_images(axes)} == {(-0.3, 0.3)}
+    bars = [ax for ax in axes[0, 0].figure.axes if ax not in set(axes.ravel())]
+    assert len(bars) == 1 and "fraction of full scale" in bars[0].get_ylabel()
+    assert [text.get_text() for text in axes[0, 0].texts] == ["first"]
+
+
+def test_with_pictures_each_map_has_its_counterfactual_beside_it():
+    axes = figures.plot_difference_maps(comparisons(), pictures=True, limit=0.2)
+    assert [ax.get_title() for ax in axes[0, 3:]] == [
+        "b", "difference", "c", "difference", "true counterfactual", "true difference",
+    ]  # fmt: skip
+    assert shown(axes)[0] == [0.5, 0.6, 0.1, 0.4, -0.1, None, None, 0.2, -0.3]
+    assert {drawn.get_clim() for drawn in difference_images(axes)} == {(-0.2, 0.2)}
+
+
+def test_pairs_are_comparisons_of_one_method():
+    axes = figures.plot_pairs(pairs())
+    assert [ax.get_title() for ax in axes[0]] == [
+        "factual", "counterfactual", "difference", "true counterfactual", "true difference",
+    ]  # fmt: skip
+    assert shown(axes)[1] == [0.5, 0.45, -0.05, None, None]
+
+
 def test_red_is_brighter():
     drawn = figures.plot_difference(np.array([[-0.1, 0.1]]), limit=0.1).get_images()[0]
     darker, brighter = drawn.cmap(drawn.norm(drawn.get_array()))[0]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from prismlib.errors import UsageError
-from prismlib.measures.intervals import Interval, bootstrap, wilson
+from prismlib.measures.intervals import Interval, bootstrap, holm, wilson
 
 
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -95,6 +95,46 @@ def test_a_shift_of_the_values_shifts_the_interval(values, shift):
     there = bootstrap(np.add(values, shift), n=200, rng=np.random.default_rng(0))
     assert there.low == pytest.approx(here.low + shift, abs=1e-9)
     assert min(values) - 1e-9 <= here.low <= here.high <= max(values) + 1e-9
+
+
+def test_holm_by_hand():
+    # Smallest first: 4 * 0.01, 3 * 0.02, 2 * 0.04 and the last at least as large as that.
+    assert holm([0.02, 0.5, 0.01, 0.04]) == pytest.approx([0.06, 0.5, 0.04, 0.08])
+    assert holm([0.03, 0.04]) == pytest.approx([0.06, 0.06])
+    assert holm([0.9, 0.8]) == pytest.approx([1, 1])
+    assert holm([0.3]) == pytest.approx([0.3])
+
+
+def test_what_was_not_tested_costs_nothing():
+    assert holm([0.02, np.nan, 0.01]) == pytest.approx([0.02, np.nan, 0.02], nan_ok=True)
+    assert holm([]).shape == (0,) and np.isnan(holm([np.nan])).all()
+    with pytest.raises(UsageError, match="0 to 1"):
+        holm([0.2, 1.2])
+
+
+p_values = st.lists(st.floats(0, 1), min_size=1, max_size=12)
+
+
+@given(p_values, st.randoms())
+def test_holm_keeps_the_order_and_is_at_least_raw_and_at_most_bonferroni(raw, shuffler):
+    adjusted = holm(raw)
+    assert (adjusted >= np.array(raw)).all()
+    assert (adjusted <= np.minimum(np.array(raw) * len(raw), 1) + 1e-12).all()
+    assert (np.diff(adjusted[np.argsort(raw, kind="stable")]) >= 0).all()
+    order = list(range(len(raw)))
+    shuffler.shuffle(order)
+    assert holm(np.array(raw)[order]) == pytest.approx(adjusted[order])
+
+
+@given(p_values)
+def test_holm_rejects_what_its_steps_reject(raw):
+    # Holm's own procedure: go up from the smallest, stop at the first above level / (m - i + 1).
+    level, rejected = 0.05, np.zeros(len(raw), bool)
+    for step, place in enumerate(np.argsort(raw, kind="stable")):
+        if raw[place] * (len(raw) - step) > level:
+            break
+        rejected[place] = True
+    assert ((holm(raw) <= level) == rejected).all()
 
 
 def test_membership():

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio
 from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -71,9 +72,41 @@ def test_identical_images():
 
 
 def test_images_of_two_sizes_are_refused():
-    for measure in (preservation.l1, preservation.psnr, preservation.ssim):
+    for measure in (preservation.l1, preservation.psnr, preservation.ssim, preservation.ms_ssim):
         with pytest.raises(UsageError, match="one shape"):
             measure(np.zeros((32, 32), np.float32), np.zeros((32, 1), np.float32))
+    with pytest.raises(UsageError, match="mask"):
+        preservation.l1(np.zeros((4, 4)), np.zeros((4, 4)), np.ones((2, 2), bool))
+
+
+def test_images_that_the_window_does_not_fit_are_refused():
+    small = np.zeros((10, 32), np.float32)
+    for measure, least in ((preservation.ssim, 11), (preservation.ms_ssim, 161)):
+        with pytest.raises(UsageError, match=f"at least {least}"):
+            measure(small, small)
+
+
+def ms_ssim_by_the_book(a, b):
+    """Wang, Simoncelli and Bovik (2003): contrast at five scales, luminance at the last."""
+    c1, c2, product = 0.01**2, 0.03**2, 1.0
+    for scale, weight in enumerate((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)):
+        if scale:
+            a, b = (x.reshape(len(x) // 2, 2, -1, 2).mean(axis=(1, 3)) for x in (a, b))
+        blurred = [gaussian_filter(x, 1.5, truncate=3.5) for x in (a, b, a * a, b * b, a * b)]
+        mu, nu, aa, bb, ab = (x[5:-5, 5:-5] for x in blurred)
+        contrast = (2 * (ab - mu * nu) + c2) / (aa - mu**2 + bb - nu**2 + c2)
+        luminance = (2 * mu * nu + c1) / (mu**2 + nu**2 + c1)
+        product *= (contrast * luminance if scale == 4 else contrast).mean() ** weight
+    return product
+
+
+def test_ms_ssim_agrees_with_a_second_implementation():
+    for noise in (0.01, 0.1):
+        a = np.kron(radiograph_like(1), np.ones((2, 2)))
+        b = np.clip(a + np.random.default_rng(3).normal(0, noise, a.shape), 0, 1)
+        assert preservation.ms_ssim(a, b) == pytest.approx(ms_ssim_by_the_book(a, b), abs=2e-4)
+    assert preservation.ms_ssim(a, a) == pytest.approx(1)
+    assert preservation.ms_ssim(a, b) < preservation.ms_ssim(a, (a + b) / 2) < 1
 
 
 def truth_case():
@@ -135,6 +168,21 @@ def test_flip_rate_by_hand():
     assert math.isnan(effect.flip_rate([0.1, 0.2], [0.9, 0.9], target=0))
 
 
+def test_an_image_without_a_score_neither_flips_nor_fails_to():
+    assert np.isnan(effect.flips([np.nan, 0.9, 0.9], [0.1, np.nan, 0.1])).tolist() == [
+        True, True, False,
+    ]  # fmt: skip
+    assert effect.flip_rate([np.nan, 0.9], [0.9, 0.1]) == 1
+    with pytest.raises(UsageError, match="target"):
+        effect.flips([0.1], [0.2], target=2)
+
+
+def test_a_threshold_moves_who_can_flip():
+    before, after = [0.4, 0.3, 0.1], [0.2, 0.28, 0.05]
+    assert math.isnan(effect.flip_rate(before, after, target=0))
+    assert effect.flip_rate(before, after, threshold=0.25, target=0) == pytest.approx(1 / 2)
+
+
 def test_the_largest_logit_shift_keeps_neither_sign_nor_place():
     before = np.zeros((2, 4))
     after = np.array([[0.1, -0.2, 0, 0], [0, 0, -3.0, 2.5]])
@@ -158,6 +206,42 @@ def test_average_precision_by_hand_and_at_its_ends():
     assert localisation.average_precision(mask.astype(np.float32), mask) == 1
     assert localisation.average_precision(np.zeros((2, 2), np.float32), mask) == mask.mean()
     assert math.isnan(localisation.average_precision(difference, np.zeros((2, 2), bool)))
+
+
+def test_iou_by_hand_and_its_threshold():
+    difference = np.array([[-0.9, 0.2], [0.04, 0.0]], dtype=np.float32)
+    mask = np.array([[True, False], [True, False]])
+    assert localisation.iou(difference, mask) == pytest.approx(1 / 3)
+    assert localisation.iou(difference, mask, 0.5) == pytest.approx(1 / 2)
+    assert localisation.iou(difference, mask, 0.03) == pytest.approx(2 / 3)
+    assert localisation.iou(np.zeros((2, 2), np.float32), mask) == 0
+    assert math.isnan(localisation.iou(difference, np.zeros((2, 2), bool)))
+    assert math.isnan(localisation.iou(difference, mask, math.nan))
+    for senseless in (lambda: localisation.iou(difference, mask, 0.0),
+                      lambda: localisation.iou(difference[:1], mask)):  # fmt: skip
+        with pytest.raises(UsageError):
+            senseless()
+
+
+@given(st.floats(0.06, 1), st.floats(0, 0.04), st.booleans())
+def test_a_clean_edit_of_the_whole_mask_is_found_whatever_its_sign(size, noise, darker):
+    mask = np.zeros((8, 8), bool)
+    mask[2:5, 3:7] = True
+    difference = np.where(mask, -size if darker else size, noise).astype(np.float32)
+    assert localisation.iou(difference, mask) == 1
+    assert localisation.iou(difference, mask, localisation.otsu(difference)) == 1
+    faint = (difference / 100).astype(np.float32)
+    assert localisation.iou(faint, mask) == 0
+    assert localisation.iou(faint, mask, localisation.otsu(faint)) == 1
+
+
+def test_otsu_agrees_with_the_split_of_least_variance_within():
+    values = np.array([0.0, 0.1, 0.1, 0.2, 0.7, 0.8, 0.8, 0.9], np.float32)
+    splits = {t: sum(part.var() * len(part) for part in (values[values < t], values[values >= t]))
+              for t in np.unique(values)[1:]}  # fmt: skip
+    threshold = localisation.otsu(values.reshape(2, 4))
+    assert ((values >= threshold) == (values >= min(splits, key=splits.get))).all()
+    assert math.isnan(localisation.otsu(np.full((2, 2), 0.3)))
 
 
 @given(st.floats(-0.5, 1.5), st.floats(-0.3, 0.3), st.integers(0, 99))
@@ -184,6 +268,31 @@ def test_caption_gain_sees_distance_where_s_clip_sees_direction_alone():
     gains = [float(alignment.caption_gain(before, after, towards)) for after in (small, large)]
     assert scores == pytest.approx([1.0, 1.0], abs=1e-5)
     assert 0 < gains[0] < 0.05 < 0.9 < gains[1] < 1
+
+
+def test_the_editing_score_sees_the_end_and_the_direction_the_way():
+    before, after = torch.tensor([[3.0, 0.0]]), torch.tensor([[3.0, 4.0]])
+    text_before, text_after = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]])
+    # Cosine of (3, 4) and (0, 2).
+    assert float(alignment.editing_score(after, text_after)) == pytest.approx(0.8)
+    # Equation 1: (0, 4) against (-1, 2). Of unit length: (-0.4, 0.8) against (-1, 1).
+    given = (before, after, text_before, text_after)
+    assert float(alignment.s_clip(*given)) == pytest.approx(2 / 5**0.5)
+    assert float(alignment.directional_similarity(*given)) == pytest.approx(3 / 10**0.5)
+
+
+@given(st.integers(0, 99), st.floats(0.1, 10))
+def test_directional_similarity_knows_no_lengths_and_is_equation_1_of_unit_vectors(seed, scale):
+    before, after, source, target = torch.randn(
+        4, 3, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
+    found = alignment.directional_similarity(before, after, source, target)
+    scaled = alignment.directional_similarity(scale * before, after, source, scale * target)
+    assert torch.allclose(found, scaled)
+    units = [x / x.norm(dim=-1, keepdim=True) for x in (before, after, source, target)]
+    assert torch.allclose(found, alignment.s_clip(*units))
+    still = alignment.directional_similarity(before, scale * before, source, target)
+    assert (still == 0).all(), "a change of length alone is no direction"
 
 
 def test_the_filter_passes_at_its_threshold_and_never_what_is_unknown():

@@ -19,6 +19,12 @@ class MeanJudge:
 
     attributes = ("Pleural Effusion", "Support Devices")
 
+    def __init__(self, thresholds=(0.5, 0.5)):
+        self.thresholds = dict(zip(self.attributes, thresholds, strict=True))
+
+    def threshold(self, attribute):
+        return self.thresholds[attribute]
+
     def probabilities(self, images):
         means = images.mean(dim=(1, 2, 3))
         return torch.stack([torch.full_like(means, 0.5), means], dim=1)
@@ -68,6 +74,16 @@ def test_only_images_that_could_flip_are_counted(task):
     assert (row.n, row.n_flippable, row.flip_rate) == (2, 1, 1.0)
     assert 0 < row.flip_low < row.flip_high == 1.0
     assert row.signed_cpg == pytest.approx((0.7 + 0.3) / 2)
+
+
+def test_decisions_are_flipped_at_the_judges_own_threshold_for_the_attribute(task):
+    images = [flat(0.35), flat(0.35)]
+    half = score(task, "darken", images, MeanJudge(), "mean")
+    lower = score(task, "darken", images, MeanJudge((0.9, 0.38)), "mean")
+    assert (half.n_flippable, half.flip_rate, half.threshold) == (1, 1.0, 0.5)
+    assert (lower.n_flippable, lower.flip_rate, lower.threshold) == (2, 1.0, 0.38)
+    lowest = score(task, "darken", images, MeanJudge((0.9, 0.3)), "mean")
+    assert (lowest.n_flippable, lowest.flip_rate) == (2, 0.0)
 
 
 def test_without_a_truth_its_errors_are_unknown(task):

@@ -69,7 +69,11 @@ def performance(
 
 
 def paired_gain(
-    labels: ArrayLike, before: ArrayLike, after: ArrayLike, patients: ArrayLike
+    labels: ArrayLike,
+    before: ArrayLike,
+    after: ArrayLike,
+    patients: ArrayLike,
+    threshold: float = 0.5,
 ) -> tuple[float, float, float]:
     """How much the accuracy rises from `before` to `after`, both (seeds, N), with its interval.
 
@@ -78,10 +82,8 @@ def paired_gain(
     """
     truth = np.asarray(labels, dtype=float)
     known = ~np.isnan(truth)
-    correct = [
-        ((np.asarray(scores, dtype=float)[:, known] >= 0.5) == (truth[known] == 1)).mean(axis=0)
-        for scores in (before, after)
-    ]
+    answers = [np.asarray(scores, dtype=float)[:, known] >= threshold for scores in (before, after)]
+    correct = [(answer == (truth[known] == 1)).mean(axis=0) for answer in answers]
     gain = correct[1] - correct[0]
     interval = bootstrap(gain, np.asarray(patients)[known])
     return float(gain.mean()), interval.low, interval.high

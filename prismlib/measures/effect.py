@@ -45,12 +45,17 @@ def flips(
     """1 where a decision changed, else 0; a decision is positive at `threshold` or above.
 
     With a `target`, only images that stood on the other side before count, and the rest are NaN:
-    an image that was already classified as wanted can neither flip nor fail to.
+    an image that was already classified as wanted can neither flip nor fail to. So is an image
+    without a score (NaN) on either side.
     """
+    if target not in (None, 0, 1):
+        raise UsageError(f"got target {target!r}, expected 0 (removed), 1 (added) or None (either)")
     first, second = _pair(before, after)
     was, becomes = first >= threshold, second >= threshold
-    changed = (was != becomes).astype(float)
-    return changed if target is None else np.where(was == bool(target), np.nan, changed)
+    counted = np.isfinite(first) & np.isfinite(second)
+    if target is not None:
+        counted &= was != bool(target)
+    return np.where(counted, was != becomes, np.nan)
 
 
 def flip_rate(

@@ -90,6 +90,27 @@ def _apply(
     return float(np.mean(drawn)) if statistic is None else float(statistic(drawn))
 
 
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """Holm's adjusted p-values of several tests, in the order given (Holm 1979).
+
+    The i-th smallest of m is multiplied by m - i + 1, and never falls below a smaller one's; at
+    most 1. Rejecting what lies at or below 0.05 keeps the chance of any false rejection at 0.05,
+    however the tests depend on each other. NaN (not tested) stays NaN and is not counted. Raises
+    UsageError for anything else outside [0, 1].
+    """
+    raw = np.atleast_1d(np.asarray(p_values, dtype=float))
+    known = ~np.isnan(raw)
+    tested = raw[known]
+    if ((tested < 0) | (tested > 1)).any():
+        raise UsageError(f"got p-values from {tested.min():g} to {tested.max():g}, expected 0 to 1")
+    order = np.argsort(tested, kind="stable")
+    steps = tested[order] * np.arange(len(tested), 0, -1)
+    adjusted, result = np.empty_like(tested), np.full(raw.shape, np.nan)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    result[known] = adjusted
+    return result
+
+
 def wilson(successes: float, n: int, level: float = 0.95) -> Interval:
     """Wilson's score interval of a proportion (Wilson 1927); unknown for n = 0."""
     if not 0 <= successes <= n:

@@ -3,8 +3,10 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
+from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from prismlib.errors import UsageError
 
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
     from prismlib.cohorts.cohort import Truth
 
 Image = NDArray[np.float32]
+
+WINDOW = 11  # pixels: the Gaussian of sigma 1.5, cut off at 3.5 sigma
+SCALES = 5
 
 
 def _same_shape(a: Image, b: Image) -> None:
@@ -27,6 +32,8 @@ def l1(a: Image, b: Image, where: NDArray[np.bool_] | None = None) -> float:
     _same_shape(a, b)
     distances = np.abs(np.subtract(a, b, dtype=np.float64))
     if where is not None:
+        if where.shape != a.shape:
+            raise UsageError(f"got a mask of {where.shape} for images of {a.shape}")
         distances = distances[where]
     return float(distances.mean()) if distances.size else float("nan")
 
@@ -39,13 +46,34 @@ def psnr(a: Image, b: Image) -> float:
 
 
 def ssim(a: Image, b: Image) -> float:
-    """Structural similarity with the Gaussian window of Wang et al. (2004), sigma 1.5."""
+    """Structural similarity with the Gaussian window of Wang et al. (2004), sigma 1.5.
+
+    Raises UsageError for images smaller than the window, 11 pixels.
+    """
     _same_shape(a, b)
+    _large_enough(a, WINDOW)
     return float(
         structural_similarity(
             a, b, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
         )
     )
+
+
+def ms_ssim(a: Image, b: Image) -> float:
+    """Multi-scale structural similarity over five halvings (Wang, Simoncelli and Bovik 2003).
+
+    In [0, 1]: where structure is inverted at some scale, it counts as 0 there. Raises UsageError
+    for images of fewer than 161 pixels a side, whose last scale the window would not fit.
+    """
+    _same_shape(a, b)
+    _large_enough(a, (WINDOW - 1) * 2 ** (SCALES - 1) + 1)
+    pair = [torch.from_numpy(np.asarray(image, dtype=np.float64))[None, None] for image in (a, b)]
+    return float(multiscale_structural_similarity_index_measure(*pair, data_range=1.0))
+
+
+def _large_enough(image: Image, least: int) -> None:
+    if min(image.shape) < least:
+        raise UsageError(f"got images of {image.shape}, expected at least {least} pixels a side")
 
 
 def error_to_truth(

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import compress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from prismlib.errors import UsageError
 from prismlib.measures import effect
@@ -17,10 +18,23 @@ from prismlib.measures.preservation import error_to_truth, l1
 
 if TYPE_CHECKING:
     from prismlib.cohorts.cohort import Truth
-    from prismlib.models.classifiers import Classifier
 
 Image = NDArray[np.float32]
 UNKNOWN = float("nan")
+
+
+class Judge(Protocol):
+    """What is asked for its opinion of images: a `Classifier`, or anything that answers alike."""
+
+    @property
+    def attributes(self) -> Sequence[str]:
+        """What the columns of its probabilities mean."""
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Probabilities (B, A) of images (B, 1, H, W) in [0, 1]."""
+
+    def threshold(self, attribute: str) -> float:
+        """The probability from which on it calls an attribute present."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +87,8 @@ class TableRow:
     `flip_rate` by Wilson over the `n_flippable` images that were not on the target's side before.
 
     `signed_cpg` counts only movement towards the target. `passed` is the share of images that
-    the recipe's S_CLIP filter lets through, NaN where no filter took part.
+    the recipe's S_CLIP filter lets through, NaN where no filter took part. `threshold` is the
+    probability at which the judge decides.
     """
 
     task: str
@@ -98,27 +113,32 @@ class TableRow:
     signed_cpg: float
     n_flippable: int
     passed: float
+    threshold: float
 
 
 def score(
     task: Task,
     method: str,
     images: Sequence[Image],
-    judge: "Classifier",
+    judge: Judge,
     judge_name: str,
     *,
     cost: Cost | None = None,
     printed: Printed | None = None,
     passed: Sequence[bool] | None = None,
 ) -> TableRow:
-    """Score what a method made of a task's subjects, in their order."""
+    """Score what a method made of a task's subjects, in their order.
+
+    Decisions are flipped at the judge's own threshold for the attribute.
+    """
     if len(images) != len(task.factual):
         raise UsageError(f"{method}: got {len(images)} images for {len(task.factual)} subjects")
     cost, printed = cost or Cost(), printed or Printed()
     distances = [l1(a, b) for a, b in zip(images, task.factual, strict=True)]
     before = attribute_probabilities(judge, task.factual, task.attribute)
     after = attribute_probabilities(judge, images, task.attribute)
-    flipped = effect.flips(before, after, target=task.target)
+    threshold = judge.threshold(task.attribute)
+    flipped = effect.flips(before, after, threshold, task.target)
     flippable = int(np.isfinite(flipped).sum())
     errors = truth_errors(task, images)
     l1_interval = bootstrap(distances, task.patients)
@@ -135,7 +155,7 @@ def score(
         cpg=effect.cpg(before, after),
         cpg_low=cpg_interval.low,
         cpg_high=cpg_interval.high,
-        flip_rate=effect.flip_rate(before, after, target=task.target),
+        flip_rate=effect.flip_rate(before, after, threshold, task.target),
         flip_low=flip_interval.low,
         flip_high=flip_interval.high,
         error_inside=mean_known(errors[:, 0]),
@@ -147,6 +167,7 @@ def score(
         signed_cpg=effect.signed_cpg(before, after, task.target),
         n_flippable=flippable,
         passed=UNKNOWN if passed is None else float(np.mean(passed)),
+        threshold=threshold,
     )
 
 
@@ -162,7 +183,7 @@ def truth_errors(task: Task, images: Sequence[Image]) -> NDArray[np.float64]:
 
 
 def attribute_probabilities(
-    judge: "Classifier", images: Sequence[Image], attribute: str
+    judge: Judge, images: Sequence[Image], attribute: str
 ) -> NDArray[np.float64]:
     """A classifier's probability (N,) of one attribute in each image (H, W)."""
     batch = torch.from_numpy(np.stack(images).astype(np.float32))[:, None]

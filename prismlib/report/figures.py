@@ -1,11 +1,10 @@
 """Pictures: each function takes data and an axis (or makes one) and gives the axis back.
 
-Nothing here reads, writes or shows. Radiographs are drawn grey and unsmoothed in the window
-[0, 1]; difference maps are counterfactual minus factual on one zero-centred scale per figure.
+Nothing here reads, writes or shows. Radiographs and difference maps are `difference_maps`'s, and
+are to be had here as well.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,140 +12,54 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colorbar import Colorbar
-from matplotlib.colors import Normalize
 from numpy.typing import ArrayLike, NDArray
 
-Image = NDArray[np.float32]
+from prismlib.report.difference_maps import (
+    DIFFERENCE_CMAP,
+    DIFFERENCE_UNITS,
+    Comparison,
+    Image,
+    Pair,
+    add_difference_bar,
+    axes_of,
+    difference_limit,
+    plot_difference,
+    plot_difference_maps,
+    plot_pairs,
+    plot_radiograph,
+)
 
-DIFFERENCE_CMAP = "RdBu_r"
-DIFFERENCE_UNITS = "counterfactual - factual, fraction of full scale"
+__all__ = [
+    "AFTER",
+    "BEFORE",
+    "DIFFERENCE_CMAP",
+    "DIFFERENCE_UNITS",
+    "TRUTH",
+    "Comparison",
+    "Image",
+    "Pair",
+    "add_difference_bar",
+    "difference_limit",
+    "plot_agreement",
+    "plot_counts",
+    "plot_curve",
+    "plot_difference",
+    "plot_difference_maps",
+    "plot_distribution",
+    "plot_gallery",
+    "plot_logits",
+    "plot_pairs",
+    "plot_radiograph",
+    "plot_scores_with_intervals",
+    "use_style",
+]
+
 BEFORE, AFTER, TRUTH = (sns.color_palette("colorblind")[i] for i in (0, 1, 2))
 
 
 def use_style() -> None:
     """Use the project's one style for all figures made from here on."""
     plt.style.use(Path(__file__).with_name("prism.mplstyle"))
-
-
-def _axes(ax: Axes | None, size: tuple[float, float] | None = None) -> Axes:
-    return plt.figure(figsize=size).add_subplot() if ax is None else ax
-
-
-def plot_radiograph(image: Image, *, ax: Axes | None = None, title: str | None = None) -> Axes:
-    """One radiograph (H, W) in [0, 1], grey and unsmoothed, in the window [0, 1]."""
-    ax = _axes(ax, (3, 3.2))
-    ax.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    ax.set_axis_off()
-    if title is not None:
-        ax.set_title(title)
-    return ax
-
-
-def difference_limit(*differences: Image, quantile: float = 0.999) -> float:
-    """A scale for several difference maps: a high quantile of all |differences|, two digits.
-
-    Not the maximum: one odd pixel would turn every map white.
-    """
-    pooled = np.concatenate([np.abs(d[np.isfinite(d)]).ravel() for d in differences])
-    limit = float(np.quantile(pooled, quantile)) if pooled.size else 0.0
-    return max(float(f"{limit:.2g}"), 0.01)
-
-
-def plot_difference(
-    difference: Image,
-    *,
-    ax: Axes | None = None,
-    limit: float | None = None,
-    title: str | None = None,
-    colorbar: bool | None = None,
-) -> Axes:
-    """A difference map (H, W): red = brighter (denser) than the factual image, blue = darker.
-
-    The scale runs from -limit to +limit; give one limit to all the maps of a figure. Without a
-    limit the map's own is taken. The colour bar is drawn unless a shared one stands elsewhere:
-    by default where this function makes the axis itself or is left to find the limit.
-    """
-    own = ax is None or limit is None
-    ax = _axes(ax, (3.8, 3.2))
-    limit = difference_limit(difference) if limit is None else limit
-    norm = Normalize(-limit, limit)
-    ax.imshow(difference, cmap=DIFFERENCE_CMAP, norm=norm, interpolation="nearest")
-    ax.set_axis_off()
-    if title is not None:
-        ax.set_title(title)
-    if own if colorbar is None else colorbar:
-        add_difference_bar(limit, [ax])
-    return ax
-
-
-def add_difference_bar(limit: float, axes: Sequence[Axes]) -> Colorbar:
-    """The one colour bar, with its units, of all the difference maps of a figure."""
-    mappable = ScalarMappable(Normalize(-limit, limit), DIFFERENCE_CMAP)
-    height = axes[0].figure.bbox.height / axes[0].figure.dpi
-    bar = axes[0].figure.colorbar(mappable, ax=list(axes), shrink=min(1.0, 2.4 / height), pad=0.015)
-    bar.set_label(DIFFERENCE_UNITS.replace(", ", ",\n"))
-    bar.set_ticks([-limit, -limit / 2, 0, limit / 2, limit])
-    bar.outline.set_visible(False)
-    return bar
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One row of a grid: a subject before and after, and the true counterfactual where known."""
-
-    factual: Image
-    counterfactual: Image
-    truth: Image | None = None
-    label: str = ""
-
-    @property
-    def difference(self) -> Image:
-        """Counterfactual minus factual, in [-1, 1]."""
-        return np.subtract(self.counterfactual, self.factual)
-
-    @property
-    def true_difference(self) -> Image | None:
-        """True counterfactual minus factual, in [-1, 1]."""
-        return None if self.truth is None else np.subtract(self.truth, self.factual)
-
-
-def plot_pairs(pairs: Sequence[Pair], *, limit: float | None = None) -> NDArray[np.object_]:
-    """Rows of subjects: factual, counterfactual, difference, then truth and its difference.
-
-    The truth's two columns are drawn if any pair has a truth. All difference maps share one
-    zero-centred scale (`limit`, by default found from all of them) and one colour bar.
-    Gives back the array of axes (rows, columns); `axes[0, 0].figure` is the figure.
-    """
-    columns = ["factual", "counterfactual", "difference"]
-    if any(pair.truth is not None for pair in pairs):
-        columns += ["true counterfactual", "true difference"]
-    differences = [d for p in pairs for d in (p.difference, p.true_difference) if d is not None]
-    limit = difference_limit(*differences) if limit is None else limit
-    size = (1.9 * len(columns) + 1.2, 1.88 * len(pairs) + 0.3)
-    _, axes = plt.subplots(len(pairs), len(columns), figsize=size, squeeze=False)
-    for pair, row in zip(pairs, axes, strict=True):
-        _plot_row(pair, row, limit)
-    for ax, title in zip(axes[0], columns, strict=True):
-        ax.set_title(title)
-    add_difference_bar(limit, list(axes.ravel()))
-    return axes
-
-
-def _plot_row(pair: Pair, row: NDArray[np.object_], limit: float) -> None:
-    plot_radiograph(pair.factual, ax=row[0])
-    plot_radiograph(pair.counterfactual, ax=row[1])
-    plot_difference(pair.difference, ax=row[2], limit=limit)
-    if pair.label:
-        row[0].text(
-            -0.04, 0.5, pair.label, rotation=90, ha="right", va="center", transform=row[0].transAxes
-        )
-    for ax in row[3:]:
-        ax.set_axis_off()
-    if pair.truth is not None and pair.true_difference is not None:
-        plot_radiograph(pair.truth, ax=row[3])
-        plot_difference(pair.true_difference, ax=row[4], limit=limit)
 
 
 def plot_gallery(
@@ -179,7 +92,7 @@ def plot_scores_with_intervals(
     off: `flip_rate` finds `flip_low`), the names in column `by`, and the sizes in column `n`.
     `reference` draws vertical lines at given values, named in the legend.
     """
-    ax = _axes(ax, (5, 0.42 * len(table) + 1.1))
+    ax = axes_of(ax, (5, 0.42 * len(table) + 1.1))
     stem = score if f"{score}_low" in table else score.rsplit("_", 1)[0]
     places = np.arange(len(table))
     ax.hlines(places, table[f"{stem}_low"], table[f"{stem}_high"], color=BEFORE, linewidth=2)
@@ -210,7 +123,7 @@ def plot_logits(
     `before` and `after` are (heads,) in the order of `names`. The line at 0 is the decision
     boundary; the upper scale gives the same in probabilities. The `target` head's name is bold.
     """
-    ax = _axes(ax, (4.4, 0.45 * len(names) + 1.4))
+    ax = axes_of(ax, (4.4, 0.45 * len(names) + 1.4))
     first, second = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
     places = np.arange(len(names))
     ax.axvline(0, color="0.4", linewidth=1)
@@ -244,7 +157,7 @@ def _logit(probability: float) -> float:
 
 def plot_counts(counts: pd.DataFrame, *, ax: Axes | None = None, xlabel: str = "images") -> Axes:
     """Grouped bars of a table of counts: one group a row of the index, one bar a column."""
-    ax = _axes(ax, (5.2, 0.32 * counts.size + 1.0))
+    ax = axes_of(ax, (5.2, 0.32 * counts.size + 1.0))
     height = 0.8 / len(counts.columns)
     places = np.arange(len(counts))
     for number, column in enumerate(counts.columns):
@@ -266,7 +179,7 @@ def plot_distribution(
     ax: Axes | None = None,
 ) -> Axes:
     """Every single score of each group as a dot, its median as a bar, and a threshold line."""
-    ax = _axes(ax, (5, 0.38 * len(scores) + 1.0))
+    ax = axes_of(ax, (5, 0.38 * len(scores) + 1.0))
     for place, values in enumerate(scores.values()):
         dots = np.sort(np.asarray(values, dtype=float))
         spread = 0.22 * np.sin(2.4 * np.arange(len(dots)))
@@ -288,7 +201,7 @@ def plot_agreement(
     truth: ArrayLike, measured: ArrayLike, *, name: str, ax: Axes | None = None
 ) -> Axes:
     """A measured quantity against the latent truth, one dot a subject, with R2 and n."""
-    ax = _axes(ax, (3.2, 3.0))
+    ax = axes_of(ax, (3.2, 3.0))
     x, y = np.asarray(truth, dtype=float), np.asarray(measured, dtype=float)
     known = np.isfinite(x) & np.isfinite(y)
     varied = known.sum() > 2 and np.ptp(x[known]) > 0 and np.ptp(y[known]) > 0
@@ -305,7 +218,7 @@ def plot_curve(
     steps: ArrayLike, values: Mapping[str, ArrayLike], *, ylabel: str, ax: Axes | None = None
 ) -> Axes:
     """Curves over steps of work (training losses, error against U-Net evaluations), one a name."""
-    ax = _axes(ax, (4.6, 2.8))
+    ax = axes_of(ax, (4.6, 2.8))
     for name, series in values.items():
         ax.plot(np.asarray(steps), np.asarray(series, dtype=float), label=name)
     ax.set_xlabel("step")
