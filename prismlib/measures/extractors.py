@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from prismlib.errors import UsageError
-from prismlib.models.clip import resized
 
 if TYPE_CHECKING:
     from prismlib.models.classifiers import Classifier
@@ -30,7 +29,7 @@ def classifier_features(classifier: "Classifier") -> Extractor:
 
     def extract(images: Tensor) -> Tensor:
         model: Any = classifier.model
-        maps = model.forward_features(_pixels(classifier, images))
+        maps = model.forward_features(classifier.seen(images))
         return model.forward_head(maps, pre_logits=True)
 
     return extract
@@ -41,7 +40,7 @@ def classifier_stages(classifier: "Classifier") -> Stages:
 
     def extract(images: Tensor) -> list[Tensor]:
         model: Any = classifier.model
-        return model.forward_intermediates(_pixels(classifier, images), intermediates_only=True)
+        return model.forward_intermediates(classifier.seen(images), intermediates_only=True)
 
     return extract
 
@@ -71,9 +70,3 @@ def features(images: Tensor, extractor: Extractor, batch_size: int = 32) -> Tens
                 f"the extractor gave {tuple(rows.shape)} for {len(part)} images; expected (N, D)"
             )
     return torch.cat(found)
-
-
-def _pixels(classifier: "Classifier", images: Tensor) -> Tensor:
-    """The images as the classifier's network takes them: its size, its mean and deviation."""
-    pixels = resized(images.to(classifier.device, torch.float32), classifier.size)
-    return (pixels - classifier.mean) / classifier.std

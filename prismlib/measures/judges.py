@@ -125,12 +125,18 @@ def calibration_error(answers: Answers) -> float:
     return float(binary_calibration_error(chances, truth, n_bins=BINS, norm="l1"))
 
 
+def gain(answers: Answers) -> float:
+    """How much the accuracy exceeds that of always giving the more frequent answer."""
+    share = float(answers.truth.mean())
+    return accuracy(answers) - max(share, 1 - share)
+
+
 def _two(truth: Mask) -> bool:
     return bool(truth.any() and not truth.all())
 
 
 def resampled(answers: Answers, draws: int = DRAWS, seed: int = 0) -> dict[str, Array]:
-    """The four scores under `draws` bootstrap samples of whole patients, (draws,) each.
+    """The scores under `draws` bootstrap samples of whole patients, (draws,) each.
 
     Every sample is a weighting of the images: how often their patient was drawn. NaN where a
     sample lacks a class.
@@ -146,6 +152,8 @@ def resampled(answers: Answers, draws: int = DRAWS, seed: int = 0) -> dict[str, 
         sides = [(weights @ (right & side)) / (weights @ side) for side in (truth, ~truth)]
         return {
             "accuracy": (weights @ right) / weights.sum(axis=1),
+            "gain": (weights @ right - np.maximum(weights @ truth, weights @ ~truth))
+            / weights.sum(axis=1),
             "balanced_accuracy": (sides[0] + sides[1]) / 2,
             "auc": _weighted_auc(answers, weights),
             "calibration_error": _weighted_calibration(answers, weights),
@@ -176,6 +184,7 @@ SCORES: Mapping[str, Callable[[Answers], float]] = MappingProxyType(
         "balanced_accuracy": balanced_accuracy,
         "auc": auc,
         "calibration_error": calibration_error,
+        "gain": gain,
     }
 )
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 Image = NDArray[np.float32]
 UNKNOWN = float("nan")
+EQUAL = 100.0  # dB that equal images, whose PSNR has no bound, are given
 NEAR = 12  # pixels beyond the mask that still count as its place: some 8 mm
 
 # 1: more is better, -1: less is better, 0: best at exactly 1.
@@ -99,7 +100,7 @@ def _batch(images: Sequence[Image]) -> Tensor:
 def _against_truth(task: Task, images: Sequence[Image], eyes: Eyes) -> dict[str, NDArray]:
     errors = truth_errors(task, images)
     measures = {
-        "psnr_to_truth": preservation.psnr,
+        "psnr_to_truth": lambda a, b: min(preservation.psnr(a, b), EQUAL),
         "ssim_to_truth": preservation.ssim,
         "ms_ssim_to_truth": preservation.ms_ssim,
         "perceptual_to_truth": lambda a, b: _perceptual(a, b, eyes.stages),
@@ -136,7 +137,7 @@ def _effect(task: Task, before: Tensor, after: Tensor, judge: "Classifier") -> d
     kept = np.where(np.isnan(others), np.nan, agrees.astype(float))
     one, other = first[:, column], second[:, column]
     return {
-        "l1": np.abs(after - before).mean(dim=(1, 2, 3)).double().numpy(),
+        "l1": (after - before).abs().mean(dim=(1, 2, 3)).double().numpy(),
         "cpg": np.abs(other - one),
         "signed_cpg": effect.gains(one, other, task.target),
         "flipped": effect.flips(one, other, threshold=levels[column], target=task.target),

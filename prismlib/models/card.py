@@ -28,8 +28,15 @@ from a fresh clone, with nothing to download.
   `diffusers.StableDiffusionPipeline.from_pretrained(folder)` loads it
 - `clip/`: image-text encoder for S_CLIP (Equation 1);
   `transformers.CLIPModel.from_pretrained(folder)` loads it
-- `classifier/`: EfficientNet with a head for each of the four attributes;
-  `timm.create_model("local-dir:" + folder, pretrained=True)`
+- `classifier/`: the independent judge, an EfficientNet with a head for each of the four attributes;
+  `timm.create_model("local-dir:" + folder, pretrained=True)` loads it. Radiographs of 512 pixels
+  are dealt to four channels of 256 (`torch.nn.functional.pixel_unshuffle`, 2), then 0.5 is taken
+  off and 0.25 divided by; logits are calibrated, `thresholds` stand in `config.json`
+- `biased_classifier/`: the same, trained on the subjects that the generator saw; what
+  counterfactuals expose. `leaky_classifier/`, `strict_classifier/`: what a split by image is worth
+- `guide_classifier/`: AlexNet's convolutions with a small head, devices only; it guides the
+  baseline and never judges (timm knows it once `prismlib.models.alexnet` is imported)
+- `reader/`: sex (logit) and age (years); `verifier/`: an embedding of whose radiograph it is
 - `training/`: each part's record and loss curve
 
 Weights are stored in float16 and load as float32. Bytes and SHA-256 of every file are in
@@ -52,8 +59,11 @@ _LIMITS = """\
 
 `prism train vae`, `clip`, `unet`, `classifier`, each with `--export`, in this order. The U-Net is
 trained by Algorithm 1 of the paper on paraphrased captions, with the autoencoder and the text
-encoder frozen. The classifier that judges has seen only subjects of the split `judges`, which no
-generator saw; what is measured below is measured on subjects of the split `development`.
+encoder frozen. Each classifier has a pool of patients of its own (`prism train classifier --set
+role=...`), which no generator saw, save that the biased one sees the generator's. No ImageNet
+weights could be had: to make good for them, networks for attributes also learn each device kind
+and finding, on outputs that are then dropped. What is measured above is measured on subjects of
+the split `development`, on which classifiers were calibrated too; notebook 08 has the test list.
 
 ## Limits
 

@@ -106,8 +106,12 @@ class Network(OnDisk):
         return torch.cat([self._answers(part).cpu() for part in images.split(batch_size)])
 
     def _answers(self, images: Tensor) -> Tensor:
+        return self.model(self.seen(images)).float()
+
+    def seen(self, images: Tensor) -> Tensor:
+        """Images (B, 1, H, W) in [0, 1] as the network takes them: see `prepared`."""
         pixels = resized(images.to(self.device, torch.float32), self.size)
-        return self.model(prepared(pixels, self.mean, self.std, self.fold)).float()
+        return prepared(pixels, self.mean, self.std, self.fold)
 
 
 def available_roles(name_or_path: str | Path) -> tuple[str, ...]:

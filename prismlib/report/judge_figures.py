@@ -53,10 +53,11 @@ def plot_by_group(
     colours: str = "judge",
     order: Sequence[str] | None = None,
     chance: float | None = 0.5,
+    limits: tuple[float, float] = (0.4, 1.02),
 ) -> NDArray[np.object_]:
     """A score with its 95% interval by group, one panel a value of `panels`, one colour a judge.
 
-    The table holds `score`, `score_low` and `score_high`.
+    The table holds `score`, `score_low` and `score_high`; what lies beyond `limits` is cut off.
     """
     names, judges = list(table[panels].unique()), list(table[colours].unique())
     order = list(order or table[groups].unique())
@@ -68,7 +69,7 @@ def plot_by_group(
             _points(ax, part.set_index(groups), score, order, number, len(judges), judge)
         if chance is not None:
             ax.axvline(chance, color="0.6", linestyle="--", linewidth=1)
-        ax.set(title=name, xlabel=score.replace("_", " "))
+        ax.set(title=name, xlabel=score.replace("_", " "), xlim=limits)
         ax.grid(axis="x")
     axes[0, 0].set_yticks(np.arange(len(order)), order)
     axes[0, 0].set_ylim(len(order) - 0.5, -0.5)
