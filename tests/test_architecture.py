@@ -10,7 +10,7 @@ import pytest
 from prismlib import paths
 
 PACKAGE = paths.root() / "prismlib"
-GROUND = ("errors", "memory", "paths", "config", "progress")
+GROUND = ("errors", "memory", "paths", "config", "processes", "progress")
 STATIONS = ("cohorts", "captions", "models", "editing", "measures", "report", "runner", "commands")
 TOP = ("cli", "__main__")
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from prismlib.commands import processes
+from prismlib import processes
 from prismlib.errors import PrismError
 
 

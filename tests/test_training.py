@@ -250,13 +250,13 @@ class Squares:
 
 def test_a_broken_preparation_goes_on_where_it_stood(tmp_path):
     with pytest.raises(RuntimeError, match="power cut"):
-        data.prepare_images(Squares(40, fail_at=37), tmp_path, processes=1, report=quiet)
+        data.prepare_images(Squares(40, fail_at=37), tmp_path, workers=1, report=quiet)
     second = Squares(40)
-    images = data.prepare_images(second, tmp_path, processes=1, report=quiet)
+    images = data.prepare_images(second, tmp_path, workers=1, report=quiet)
     assert [int(image[9, 9]) for image in images.images] == list(range(40))
     assert sorted(second.calls) == [0, 20, *range(32, 40)]  # two to name it, then the last block
     third = Squares(40)
-    data.prepare_images(third, tmp_path, processes=1, report=quiet)
+    data.prepare_images(third, tmp_path, workers=1, report=quiet)
     assert sorted(third.calls) == [0, 20]
     assert images.at(64).shape == (40, 64, 64)
     assert int(images.at(64)[7].max()) == 7
@@ -265,7 +265,7 @@ def test_a_broken_preparation_goes_on_where_it_stood(tmp_path):
 @pytest.mark.slow
 def test_two_processes_prepare_what_one_does(tmp_path):
     n = data._ALONE + 7
-    images = data.prepare_images(Squares(n), tmp_path, processes=2, report=quiet)
+    images = data.prepare_images(Squares(n), tmp_path, workers=2, report=quiet)
     assert [int(image[0, 0]) for image in images.images] == list(range(n))
 
 

@@ -23,11 +23,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from prismlib import __version__, paths
+from prismlib import __version__, paths, processes
 from prismlib.cohorts import sealed
 from prismlib.cohorts.phantom.cohort import MOST, VERSION, PhantomCohort, label_table
 from prismlib.cohorts.phantom.scm import Sample, sample, sample_subject
-from prismlib.commands import processes
 from prismlib.commands.cohort_pictures import (
     Recipe,
     place,

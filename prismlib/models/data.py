@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import multiprocessing
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +13,8 @@ import pandas as pd
 import torch
 from numpy.lib.format import open_memmap
 
-from prismlib import paths
+from prismlib import paths, processes
 from prismlib.cohorts.cohort import Cohort
-from prismlib.errors import PrismError
 from prismlib.models.clip import resized
 
 Bytes = npt.NDArray[np.uint8]
@@ -24,6 +22,7 @@ Bytes = npt.NDArray[np.uint8]
 SIDE = 512
 BLOCK = 16  # subjects that one process does before it says so
 PROCESSES = 2
+SHARES = 16  # for each process; it reports after each
 _ALONE = 4 * BLOCK  # for fewer, starting processes takes longer than the work
 
 
@@ -72,7 +71,7 @@ def cache_folder() -> Path:
 def prepare_images(
     cohort: Cohort,
     cache: Path | None = None,
-    processes: int = PROCESSES,
+    workers: int = PROCESSES,
     report: Callable[[str], None] = print,
 ) -> TrainingImages:
     """All images of a cohort, in a folder named by what is in them.
@@ -84,7 +83,7 @@ def prepare_images(
     folder = (cache or cache_folder()) / key
     whole = folder / "images.npy"
     if not whole.is_file():
-        _prepare(cohort, folder, processes, report)
+        _prepare(cohort, folder, workers, report)
         (folder / "images.part.npy").rename(whole)
     return TrainingImages(np.load(whole, mmap_mode="r"), cohort.table, key, folder)
 
@@ -98,25 +97,31 @@ def content_key(cohort: Cohort) -> str:
     return f"{cohort.name}-{len(cohort)}-{digest.hexdigest()[:12]}"
 
 
-def _prepare(cohort: Cohort, folder: Path, processes: int, report: Callable[[str], None]) -> None:
+@dataclass(frozen=True)
+class _Share:
+    """Blocks of a cohort's images that one process prepares."""
+
+    cohort: Cohort
+    folder: Path
+    blocks: list[int]
+
+
+def _prepare(cohort: Cohort, folder: Path, workers: int, report: Callable[[str], None]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     blocks = -(-len(cohort) // BLOCK)
     _allocate(folder / "images.part.npy", np.uint8, (len(cohort), SIDE, SIDE))
     _allocate(folder / "done.npy", np.bool_, (blocks,))
-    pending = np.flatnonzero(~np.load(folder / "done.npy")).tolist()
+    pending = np.flatnonzero(~np.load(folder / "done.npy"))
     left = min(len(cohort), len(pending) * BLOCK)
     report(f"{cohort.name}: {left} of {len(cohort)} images to prepare")
-    if processes < 2 or len(pending) * BLOCK <= _ALONE:
-        _fill(cohort, folder, pending)
-        return
-    context = multiprocessing.get_context("spawn")
-    workers = [
-        context.Process(target=_fill, args=(cohort, folder, pending[k::processes]), daemon=True)
-        for k in range(processes)
-    ]
-    for worker in workers:
-        worker.start()
-    _watch(workers, folder, len(cohort), report)
+    workers = workers if left > _ALONE else 1
+    parts = np.array_split(pending, min(len(pending), SHARES * workers)) if left else []
+    shares = [_Share(cohort, folder, part.tolist()) for part in parts]
+    started, done = time.monotonic(), 0
+    for count in processes.results(_fill, shares, workers):
+        done += count
+        rate = done / (time.monotonic() - started)
+        report(f"{done} of {left} images  {rate:.1f} images/s  {(left - done) / rate:.0f} s left")
 
 
 def _allocate(path: Path, kind: type, shape: tuple[int, ...]) -> None:
@@ -126,31 +131,18 @@ def _allocate(path: Path, kind: type, shape: tuple[int, ...]) -> None:
         open_memmap(temporary, "w+", kind, shape).flush()
 
 
-def _fill(cohort: Cohort, folder: Path, blocks: list[int]) -> None:
-    """Render blocks; each is on the disk before it is marked as done."""
+def _fill(share: _Share) -> int:
+    """Render blocks, each on the disk before it is marked as done; how many images they hold."""
+    cohort, folder = share.cohort, share.folder
     images = np.load(folder / "images.part.npy", mmap_mode="r+")
     done = np.load(folder / "done.npy", mmap_mode="r+")
-    for block in blocks:
-        for index in range(block * BLOCK, min(len(cohort), (block + 1) * BLOCK)):
+    count = 0
+    for block in share.blocks:
+        rows = range(block * BLOCK, min(len(cohort), (block + 1) * BLOCK))
+        for index in rows:
             images[index] = as_bytes(cohort.image(index))
         images.flush()
         done[block] = True
         done.flush()
-
-
-def _watch(
-    workers: list, folder: Path, total: int, report: Callable[[str], None], every: float = 15.0
-) -> None:
-    done = np.load(folder / "done.npy", mmap_mode="r")
-    started, before, told = time.monotonic(), int(done.sum()), time.monotonic()
-    while any(worker.is_alive() for worker in workers):
-        workers[0].join(0.5)
-        workers[-1].join(0.5)
-        if time.monotonic() - told >= every:
-            told, count = time.monotonic(), int(done.sum())
-            rate = (count - before) * BLOCK / (told - started)
-            left = (len(done) - count) * BLOCK / rate / 60 if rate else float("nan")
-            images = min(total, count * BLOCK)
-            report(f"{images} of {total} images  {rate:.1f} images/s  {left:.1f} min left")
-    if any(worker.exitcode for worker in workers):
-        raise PrismError("a process that prepares images failed; its message stands above")
+        count += len(rows)
+    return count
