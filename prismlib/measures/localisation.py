@@ -3,15 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.filters import threshold_otsu
 from sklearn.metrics import average_precision_score
 
 from prismlib.errors import UsageError
-
-VISIBLE = 0.05
-"""Fraction of full scale from which on a difference counts as a change: 13 of 255 grey levels."""
-
-BINS = 256  # of Otsu's histogram
 
 
 def average_precision(difference: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
@@ -28,34 +22,27 @@ def average_precision(difference: NDArray[np.float32], mask: NDArray[np.bool_]) 
 
 
 def iou(
-    difference: NDArray[np.float32], mask: NDArray[np.bool_], threshold: float = VISIBLE
+    difference: NDArray[np.float32], mask: NDArray[np.bool_], threshold: float | None = None
 ) -> float:
-    """Intersection over union of the true mask and of where |difference| reaches `threshold`.
+    """Intersection over union of the true mask and of where |difference| is largest.
 
-    Both are (H, W). The threshold is one fixed fraction of full scale for all methods, so that a
-    faint edit and one that changes everything a little both lose; a threshold fitted to each map
-    (`otsu`) forgives both, and asks for the shape alone. `average_precision` needs no threshold.
-    NaN if the mask is empty, as there is nothing to find, or if the threshold is NaN.
+    Both are (H, W). By default as many pixels are marked as the mask holds, those that changed
+    most (more where the last are equal, none that did not change): what is asked is the place and
+    the shape, of faint and strong edits alike. With a `threshold`, a fraction of full scale, all
+    that reach it are marked. A mask from geometry takes in pixels that hardly change, so that at a
+    fixed threshold even the true difference scores low; set it beside. NaN if the mask is empty.
     """
     if difference.shape != mask.shape:
         raise UsageError(f"got a difference of {difference.shape} and a mask of {mask.shape}")
-    if threshold <= 0:
+    if threshold is not None and not threshold > 0:
         raise UsageError(f"got a threshold of {threshold}, expected above 0")
-    if not mask.any() or np.isnan(threshold):
+    if not mask.any():
         return float("nan")
-    marked = np.abs(difference) >= threshold
+    size = np.abs(difference)
+    if threshold is None:
+        threshold = float(np.sort(size, axis=None)[-mask.sum()])
+    marked = (size >= threshold) & (size > 0)
     return float((marked & mask).sum() / (marked | mask).sum())
-
-
-def otsu(difference: NDArray[np.float32]) -> float:
-    """The threshold that parts |difference| (H, W) into two groups best (Otsu 1979).
-
-    NaN if the difference is the same everywhere.
-    """
-    size = np.abs(difference, dtype=np.float64)
-    reach = float(np.ptp(size))
-    # What is found is the middle of the lower group's last bin: go on to where the bin ends.
-    return float(threshold_otsu(size, BINS)) + reach / BINS / 2 if reach else float("nan")
 
 
 def share_near(difference: NDArray[np.float32], mask: NDArray[np.bool_], reach: float) -> float:
