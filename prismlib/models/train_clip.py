@@ -105,6 +105,7 @@ class ClipObjective(Objective):
         places: Places | None = None,
     ) -> None:
         super().__init__()
+        model.set_attn_implementation("eager")  # a CPU's fused attention is slower backwards
         self.model, self.tokenizer, self.settings = model, tokenizer, settings
         vision = model.config.vision_config
         self.size = int(vision.image_size)
