@@ -222,9 +222,16 @@ def test_captions_of_a_template_are_used_to_the_letter(template, data, tokenizer
     assert torch.isfinite(objective(batch))
 
 
-@pytest.mark.parametrize("values", [{"captions": "rhymes"}, {"pool": "judge"}])
-def test_unknown_captions_and_pools_are_refused(values):
-    with pytest.raises(UsageError, match="expected one of"):
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"captions": "rhymes"}, "captions 'rhymes'; expected one of paraphrases, section_2_1"),
+        ({"pool": "judge"}, "pool 'judge'; expected one of train, encoder"),
+        ({"pool": "encoder", "freeze_text": True}, "shares nothing"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused(values, message):
+    with pytest.raises(UsageError, match=message):
         settings_from(ClipSettings, values)
 
 

@@ -38,7 +38,7 @@ def not_there(column: str) -> Claim:
     return Claim(column, -0.5, 0.5)
 
 
-_NEGATED = re.compile(r"\b(?:no|without)\s+([a-z ]+)")
+_NEGATED = re.compile(r"\b(?:no|without|negative for)\s+([a-z ]+)")
 
 
 def claims(text: str) -> dict[str, float]:

@@ -49,6 +49,7 @@ TRAINED = (
     Wording("an x-ray", "with {}", "without {}"),
     Wording("Chest X-ray of the patient", "showing {}", "showing no {}"),
 )
+BARE = Wording("", "{}", "no {}")  # also trained on: what is asked does not hang on a head
 # Other heads, verbs and sentences about the same names; the words for "not" are among the known.
 HELD_OUT = (
     Wording("film of the thorax:", "there is {}", "there is no {}"),
@@ -73,6 +74,7 @@ def names_of(attribute: str) -> tuple[str, ...]:
 def ask(attribute: str, rng: np.random.Generator) -> tuple[str, str]:
     """An attribute and its negation in a random one of the ways that are trained on."""
     wording = Wording(pick(rng, HEADS), pick(rng, PRESENT), pick(rng, ABSENT))
+    wording = BARE if rng.random() < 0.15 else wording
     return wording.pair(attribute, pick(rng, names_of(attribute)))
 
 

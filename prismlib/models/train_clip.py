@@ -42,6 +42,7 @@ from prismlib.models.training import Batch, Objective, Settings, shuffled
 MEAN, STD = 0.5, 0.25
 POOLS = ("train", "encoder")
 FOLDERS = {"train": "clip", "encoder": "second_clip"}
+SHARPEST = 100.0  # the scale of cosines at most, as CLIP has it
 PRESENT_WEIGHT = 4.0  # of a patch in which something lies; most are empty
 _RARE = -4.0  # the logit at which the head for places begins
 
@@ -80,6 +81,11 @@ class ClipSettings(Settings):
         ):
             if value not in known:
                 raise UsageError(f"{name} {value!r}; expected one of {', '.join(known)}")
+        if self.freeze_text and self.pool != "train":
+            raise UsageError(
+                "freeze_text keeps the first encoder's text tower; the second, of pool "
+                f"{self.pool!r}, shares nothing with it: leave freeze_text out"
+            )
 
 
 class ClipObjective(Objective):
@@ -182,7 +188,7 @@ class ClipObjective(Objective):
         seen = self.model.vision_model(pixel_values=batch["pixels"].expand(-1, 3, -1, -1))
         pictures = normalize(self.model.visual_projection(seen.pooler_output).float(), dim=-1)
         texts = self._embedded(batch["ids"])
-        scale = self.model.logit_scale.exp()
+        scale = self.model.logit_scale.exp().clamp(max=SHARPEST)
         loss = contrast(scale * texts @ pictures.T, batch["fits"].float())
         loss = loss + settings.label_weight * self._label_loss(seen, batch["targets"])
         if self.asks:
