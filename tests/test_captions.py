@@ -98,6 +98,7 @@ def test_unknown_templates_and_policies_are_refused():
 
 
 VERBS = r"(with|showing|demonstrating|that shows) "
+UNSEEN = re.compile(rf"\b({'|'.join(NEVER_TRAINED)})")
 DEGREE = re.compile(r"^(mild|moderate|severe) ")
 
 
@@ -141,7 +142,7 @@ def truth(labels, name):
     raise AssertionError(f"a caption speaks of {name!r}, which no label is about")
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(ROWS, st.sets(st.sampled_from(KINDS)) | st.none(), SEEDS)
 def test_a_paraphrase_never_contradicts_a_label(labels, carried, seed):
     if carried is not None:
@@ -165,7 +166,7 @@ SEVERE = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(ROWS, SEVERE, SEEDS)
 def test_a_degree_is_the_tables_and_nothing_known_is_denied(labels, severities, seed):
     text = paraphrase(labels | severities, np.random.default_rng(seed))
@@ -202,20 +203,20 @@ def test_a_description_claims_what_its_text_says_and_is_true_of_its_row(
     assert {**told, **({"support devices": True} if carried_named else {})} == said
 
 
-@settings(max_examples=300)
+@settings(max_examples=200, deadline=None)
 @given(ROWS, SEEDS)
 def test_what_is_never_trained_on_is_in_no_paraphrase_and_no_question(labels, seed):
     rng = np.random.default_rng(seed)
     texts = [paraphrase(labels, rng), *(t for name in ATTRIBUTES for t in ask(name, rng))]
     texts += [caption(labels, template) for template in TEMPLATES]
     for text in texts:
-        assert not any(word in text.lower() for word in NEVER_TRAINED), text
+        assert not UNSEEN.search(text.lower()), text
 
 
 def test_every_held_out_wording_has_words_that_are_never_trained_on():
     for wording in (*HELD_OUT, *UNTAUGHT):
         for text in (t for pair in questions(wording).values() for t in pair):
-            assert any(word in text.lower() for word in NEVER_TRAINED), text
+            assert UNSEEN.search(text.lower()), text
     for wording in TRAINED:
         assert wording.head in HEADS
         assert wording.present in PRESENT and wording.absent in ABSENT

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn.functional import log_softmax
+from torch.nn.functional import log_softmax, normalize
 
 from prismlib import paths
 from prismlib.captions import Claim, Description, caption, describe
@@ -68,12 +68,12 @@ def tokenizer(cohort):
 
 
 def objective_for(data, tokenizer, found=None, **values):
-    settings = settings_from(ClipSettings, {"precision": "fp32", **values})
+    plan = settings_from(ClipSettings, {"precision": "fp32", **values})
     ids = (len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = architectures.clip(*ids, config=SMALL)
-        return ClipObjective(model, tokenizer, data, settings, found)
+        return ClipObjective(model, tokenizer, data, plan, found)
 
 
 # What captions claim, and of whom it is so
@@ -185,18 +185,20 @@ def test_a_question_reaches_both_towers(data, tokenizer):
 
 
 def test_asked_often_enough_a_sentence_is_told_from_its_negation(data, tokenizer):
-    """Learning the answers of four images by heart lets the right sentence win."""
-    objective = objective_for(data, tokenizer, shift=0.0, label_weight=0.0)
+    """Four images' answers are learnt by heart, in whatever words they are asked for."""
+    objective = objective_for(data, tokenizer, shift=0.0, blur=0.0)
     optimizer = torch.optim.AdamW(objective.parameters(), lr=1e-3)
-    rng = np.random.default_rng(0)
-    losses = []
-    for _ in range(40):
-        loss = objective(objective.draw(rng, 0, 4))
+    rng, losses = np.random.default_rng(0), []
+    for _ in range(60):
+        batch = objective.draw(rng, 0, 4)
+        seen = objective.model.vision_model(pixel_values=batch["pixels"].expand(-1, 3, -1, -1))
+        pictures = normalize(objective.model.visual_projection(seen.pooler_output), dim=-1)
+        loss = objective._question_loss(torch.tensor(20.0), pictures, batch)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
-    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+    assert np.mean(losses[-5:]) < 0.3 * np.mean(losses[:5])
 
 
 def test_the_loss_does_not_depend_on_padding(data, tokenizer):
@@ -204,7 +206,7 @@ def test_the_loss_does_not_depend_on_padding(data, tokenizer):
     ids = torch.tensor(tokenize(tokenizer, ["an x-ray with edema", "chest x-ray"]))
     whole = objective.model.get_text_features(input_ids=ids)
     whole = whole if isinstance(whole, torch.Tensor) else whole.pooler_output
-    unit = torch.nn.functional.normalize(whole, dim=-1)
+    unit = normalize(whole, dim=-1)
     torch.testing.assert_close(objective._embedded(ids), unit, atol=1e-5, rtol=1e-4)
 
 
@@ -238,6 +240,7 @@ def test_what_cannot_be_asked_for_is_refused(values, message):
 # Where things lie
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 24))
 def test_coarse_maps_are_where_the_masks_are(seed, count):
     rng = np.random.default_rng(seed)
@@ -341,7 +344,7 @@ def table():
 def known_pictures(table):
     signs = [2.0 * in_picture(table, name).to_numpy() - 1 for name in ATTRIBUTES]
     codes = torch.from_numpy(np.stack([*signs, np.zeros(len(table))], 1)).float()
-    return torch.nn.functional.normalize(codes, dim=-1)
+    return normalize(codes, dim=-1)
 
 
 def test_an_encoder_that_knows_is_always_right_and_one_that_does_not_is_at_chance(table):

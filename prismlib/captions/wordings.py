@@ -59,6 +59,7 @@ HELD_OUT = (
 # Here the word for "not" was never met: a model that learnt its English from captions alone has
 # no way to know it, so that this is reported beside the others.
 UNTAUGHT = (Wording("lungs", "having {}", "free of {}"),)
+# No word of a training text begins with one of these.
 NEVER_TRAINED = (
     "film", "thorax", "cxr", "there is", "evidence", "view", "reveal", "having", "free of",
 )  # fmt: skip

@@ -95,7 +95,7 @@ SCHEDULER: Config = MappingProxyType(
     }
 )
 
-VOCABULARY = 800
+VOCABULARY = 1200  # every word of a caption is one token; the longest caption has 50
 
 
 def autoencoder(config: Config = AUTOENCODER) -> AutoencoderKL:
