@@ -26,8 +26,13 @@ from prismlib.models.augmentation import Variation, moved_by, varied
 from prismlib.models.calibration import best_threshold, fold_in, platt
 from prismlib.models.classifiers import Classifier, Network, prepared
 from prismlib.models.readers import DemographicsReader, PatientVerifier
-from prismlib.models.roles import ROLES, find_role, targets
-from prismlib.models.train_classifier import ClassifierSettings, objective_for, untrained
+from prismlib.models.roles import ROLES, auxiliary, find_role, targets
+from prismlib.models.train_classifier import (
+    ClassifierSettings,
+    objective_for,
+    untrained,
+    without_auxiliary,
+)
 from prismlib.models.training import fit, settings_from
 
 torch.set_num_threads(1)
@@ -213,6 +218,39 @@ def test_targets_say_what_is_learnt():
     assert len(np.unique(numbers)) == table["Patient"].nunique()
 
 
+def test_auxiliary_targets_are_what_the_table_knows():
+    table = PhantomCohort("development", 60).table
+    also = auxiliary(ROLES["judge"], table)
+    assert also.shape == (60, table.filter(regex="^(device|severity):").shape[1])
+    assert set(np.unique(also)) == {0.0, 1.0}
+    reported = auxiliary(ROLES["biased"], table.drop(columns=[c for c in table if ":" in c]))
+    assert reported.shape == (60, 14 - 4)
+    assert auxiliary(ROLES["reader"], table).shape == (60, 0)
+
+
+def test_dropping_auxiliary_outputs_leaves_the_rest_as_they_were():
+    images = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    for role in ("judge", "guide"):
+        own = len(ROLES[role].outputs)
+        model = untrained(tiny(role, image_size=64), also=5)
+        before = Network(model, [str(k) for k in range(own + 5)]).answers(images)
+        after = Network(without_auxiliary(model, own), ROLES[role].outputs).answers(images)
+        torch.testing.assert_close(after, before[:, :own])
+
+
+def test_auxiliary_targets_teach_beside_the_roles_own():
+    images, there = synthetic(16)
+    wanted = np.repeat(there[:, None], 6, axis=1).astype(np.float32)
+    plan = tiny("judge")
+    losses = {}
+    for name, targets_ in (("own", wanted[:, :4]), ("both", wanted)):
+        model = untrained(plan, also=targets_.shape[1] - 4)
+        objective = objective_for(ROLES["judge"], model, images, targets_, plan)
+        batch = objective.draw(np.random.default_rng(0), 0, 8)
+        losses[name] = float(objective(batch).detach())
+    assert losses["both"] > 1.5 * losses["own"], "two means, not one over all outputs"
+
+
 def test_unknown_sex_and_age_are_not_counted():
     table = pd.DataFrame({"Sex": ["Male", "Unknown"], "Age": [0, 78]})
     np.testing.assert_array_equal(
@@ -380,6 +418,22 @@ def test_resampled_patients_are_weights_and_agree_with_a_second_implementation()
         again = answers.only(rows)
         for name, measure in judges.SCORES.items():
             assert samples[name][number] == pytest.approx(measure(again), abs=1e-6), name
+
+
+def test_two_judges_are_compared_on_the_same_patients():
+    one = some_answers(200, seed=1)
+    worse = Answers(1 - one.probabilities, one.truth, one.patients, one.threshold)
+    row = judges.compared(one, worse, draws=100)
+    assert row["auc_gain"] == pytest.approx(judges.auc(one) - judges.auc(worse))
+    assert row["auc_gain_low"] > 0
+    same = judges.compared(one, one, draws=100)
+    assert same["accuracy_gain_low"] == same["accuracy_gain_high"] == 0
+
+
+def test_what_accuracy_gains_over_the_majority_by_hand():
+    chances, truth = np.array([0.9, 0.1, 0.2, 0.8]), np.array([True, False, False, False])
+    assert judges.gain(Answers(chances, truth, np.arange(4))) == 0.75 - 0.75
+    assert judges.gain(Answers(np.array([0.9, 0, 0, 0]), truth, np.arange(4))) == 0.25
 
 
 def test_a_single_class_has_accuracy_and_no_area():
