@@ -370,6 +370,7 @@ def test_calibration_is_inside_the_weights(role, tmp_path):
     again = Classifier.load(tmp_path / "net")
     torch.testing.assert_close(again.logits(images), classifier.logits(images), atol=0.02, rtol=0)
     assert again.threshold("x") == 0.2 and again.threshold("y") == 0.5
+    assert (again.boundaries == 0).all(), "the logit of 0.5, where nobody chose"
 
 
 def test_a_network_with_unnamed_outputs_is_refused():
