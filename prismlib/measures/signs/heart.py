@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from prismlib.measures.signs.paths import best_path, edge_strength
-from prismlib.measures.signs.thorax import DOME, LATERAL, Image, Thorax, find_thorax, relief
+from prismlib.measures.signs.thorax import DOME, Image, Thorax, find_thorax, relief
 
 FINGER = 0.03  # of the thorax's width: how far the left dome lies below the right one
 ABOVE = 0.08  # of the width: how far the right dome lies above the left lung's outer floor
@@ -22,8 +22,11 @@ def cardiothoracic_ratio(image: Image) -> float:
     heart's, which reaches further to the left.
     """
     thorax = find_thorax(image)
-    if thorax is None:
-        return float("nan")
+    return float("nan") if thorax is None else heart_ratio(image, thorax)
+
+
+def heart_ratio(image: Image, thorax: Thorax) -> float:
+    """The cardiothoracic ratio in a thorax that was found."""
     row = _lowest_row(thorax)
     slope = ndimage.gaussian_filter1d(relief(image), 1.2, axis=1, order=1)
     right = _reach(slope, thorax, -1, row)
@@ -38,7 +41,7 @@ def _lowest_row(thorax: Thorax) -> float:
     """The row of the right dome; of the left less a finger, where the right one is hidden."""
     right = thorax.floor(-1, *DOME)
     left = thorax.floor(1, 0.75, 0.85) - ABOVE * thorax.width
-    fluid = [thorax.base - thorax.floor(side, *LATERAL) for side in (-1, 1)]
+    fluid = [b - level for b, level in zip(thorax.bases, thorax.levels, strict=True)]
     if fluid[0] > HIDDEN_RIGHT * thorax.width or fluid[1] > HIDDEN_LEFT * thorax.width:
         return float("nan")
     return max(right, left)

@@ -18,11 +18,11 @@ SEEN = 0.35  # edges weaker than this are not believed
 LEAST_SCORE = 5.0  # of the match with drawn lungs
 HIDDEN_ROWS = 20  # a wall that ends so many half rows above the other one lies behind fluid
 FLOOR = (0.16, 0.99)  # half widths between which the lowest air is sought
-LATERAL, DOME = (0.94, 0.985), (0.40, 0.62)
-FALLS = (
-    0.2  # what a fall of brightness above the floor costs, so that gas in the stomach is not lung
-)
-SHORTEST = 0.76  # of a lung, apex to the floor beside the wall, in widths of the thorax
+LATERAL, DOME = (0.93, 0.97), (0.40, 0.62)  # of the way from midline to wall
+FALLS = 0.2  # what a fall of brightness above the floor costs: gas in the stomach is no lung
+SHARP = 0.03  # of the width: a recess that lies so far below its dome holds no fluid
+RECESS = 0.05  # of the width, from the lowest air that is found beside the wall to the recess
+TALL = 0.84  # from the apex of the match to the floor beside the wall, in widths of the thorax
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Thorax:
 
     `right_lung` is the patient's right, on the left of the picture. `floors` (2, 512) holds the
     row of the lowest air at each column, NaN outside the side's lung; the patient's right first.
-    `base` is the row of the recesses, fluid aside.
+    `levels` and `bases` are the rows of the lowest air beside either wall and of the recesses,
+    fluid aside; `sharp` says whose recess is seen to hold air.
     """
 
     right_lung: Mask
@@ -39,9 +40,16 @@ class Thorax:
     first_column: int
     last_column: int
     top: int
-    base: float
     floors: NDArray[np.floating]
+    levels: tuple[float, float]
+    bases: tuple[float, float]
+    sharp: tuple[bool, bool]
     place: Place
+
+    @property
+    def base(self) -> float:
+        """The row of the lower recess."""
+        return max(self.bases)
 
     @property
     def width(self) -> int:
@@ -94,17 +102,19 @@ def find_thorax(image: Image) -> Thorax | None:
     half = (ends[1] - ends[0]) / 2
     if half < 50:
         return None
-    floors = np.full((2, SIZE), np.nan)
     middle = (ends[0] + ends[1]) / 2
-    for index, side in enumerate((-1, 1)):
-        columns, lowest = _floor(opened, place, side, middle, half)
-        for shift in (0, 1):
-            floors[index, np.clip(2 * columns + shift, 0, SIZE - 1)] = 2 * lowest + 1
+    outers = np.abs(ndimage.gaussian_filter1d(walls, 3, axis=1) - middle)
+    found = [_floor(opened, place, side, middle, np.stack([rows, np.minimum(outer, half)]))
+             for side, outer in zip((-1, 1), outers, strict=True)]  # fmt: skip
+    floors = np.stack([_by_column(columns, rows) for _, columns, rows in found])
+    levels, domes = ([_level(*f[::2], *zone) for f in found] for zone in (LATERAL, DOME))
+    sharp = [level - dome > SHARP * 4 * half for level, dome in zip(levels, domes, strict=True)]
+    bases = _bases(levels, sharp, place, 4 * half)
     first, last = (int(np.clip(2 * e, 0, SIZE - 1)) for e in (ends[0], ends[1] + 0.5))
-    base = _base(floors, place, middle, half)
     lungs = [_lung(floors[i], place, walls[i], rows, first, last, side)
              for i, side in enumerate((-1, 1))]  # fmt: skip
-    return Thorax(lungs[0], lungs[1], first, last, int(max(place.top, 0)), base, floors, place)
+    return Thorax(lungs[0], lungs[1], first, last, int(max(place.top, 0)), floors,
+                  (levels[0], levels[1]), bases, (sharp[0], sharp[1]), place)  # fmt: skip
 
 
 def _walls(opened: Half, place: Place):
@@ -153,27 +163,51 @@ def _widest(walls: NDArray[np.floating], seen: Mask) -> list[float]:
     return ends
 
 
-def _floor(opened: Half, place: Place, side: int, middle: float, half: float):
-    """The lowest air on one side: columns from the midline outwards, and rows, in half pixels."""
+def _floor(opened: Half, place: Place, side: int, middle: float, wall: NDArray[np.floating]):
+    """The lowest air on one side: shares of the way to the wall, columns and rows, half pixels.
+
+    Sought in lungs whose wall is made straight, so that air beside the wall is followed upwards
+    where fluid stands high.
+    """
+    top, tall = place.top / 2, place.height / 2
+    rows = np.arange(int(max(0, top + 0.15 * tall)), int(min(256, top + 1.25 * tall)))
+    expected = place.wall(2.0 * rows) / 2
+    outer = np.clip(np.interp(rows, *wall), 0.92 * expected, 1.12 * expected)
+    shares = np.linspace(*FLOOR, round((FLOOR[1] - FLOOR[0]) * place.half_width / 2))
+    columns = middle + side * shares[:, None] * outer
     smooth = ndimage.gaussian_filter(opened, (0, 3))
     slope = ndimage.gaussian_filter1d(smooth, 1.5, axis=0, order=1)
-    top, tall = place.top / 2, place.height / 2
-    first, last = int(max(0, top + 0.3 * tall)), int(min(256, top + 1.25 * tall))
-    columns = np.rint(middle + side * np.arange(FLOOR[0] * half, FLOOR[1] * half)).astype(int)
-    columns = columns[(columns >= 0) & (columns < slope.shape[1])]
-    rising = slope[first:last, columns].T
+    places = np.clip(np.rint(columns).astype(int), 0, slope.shape[1] - 1)
+    rising = slope[rows, places]
     falls = np.clip(-rising, 0, None).cumsum(axis=1)
     gain = edge_strength(rising, 4) - FALLS * np.clip(falls / 0.15 - 0.2, 0, 1.5)
-    return columns, first + best_path(gain, reach=3, bend=0.02)
+    path = best_path(gain, reach=4, bend=0.02)
+    return shares, columns[np.arange(len(path)), path], rows[path].astype(float)
 
 
-def _base(floors: NDArray[np.floating], place: Place, middle: float, half: float) -> float:
-    """The row of the recesses: of the side with less fluid, not above where lungs should end."""
-    lateral = []
-    for floor, side in zip(floors, (-1, 1), strict=True):
-        ends = sorted(round(2 * (middle + side * f * half)) for f in LATERAL)
-        lateral.append(np.nanmedian(floor[max(ends[0], 0) : max(ends[1], 1)]))
-    return float(np.nanmax([*lateral, place.top + max(0.80 * place.height, SHORTEST * 4 * half)]))
+def _by_column(columns: NDArray[np.floating], rows: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Rows in the picture for each of its columns, NaN beyond the ends."""
+    order = np.argsort(columns)
+    at = np.arange(SIZE) / 2
+    return 2 * np.interp(at, columns[order], rows[order], left=np.nan, right=np.nan) + 1
+
+
+def _level(
+    shares: NDArray[np.floating], rows: NDArray[np.floating], start: float, stop: float
+) -> float:
+    """The row in the picture of the lowest air between two shares of the way to the wall."""
+    return 2 * float(np.median(rows[(shares >= start) & (shares <= stop)])) + 1
+
+
+def _bases(
+    levels: list[float], sharp: list[bool], place: Place, width: float
+) -> tuple[float, float]:
+    """The rows of the recesses: where air lies in them; else the other's, or a lung's length."""
+    if any(sharp):
+        low = [level if seen else max(levels) for level, seen in zip(levels, sharp, strict=True)]
+    else:
+        low = [max(*levels, place.top + TALL * width)] * 2
+    return low[0] + RECESS * width, low[1] + RECESS * width
 
 
 def _lung(
