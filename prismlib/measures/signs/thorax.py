@@ -20,8 +20,11 @@ HIDDEN_ROWS = 20  # a wall that ends so many half rows above the other one lies 
 FLOOR = (0.16, 0.99)  # half widths between which the lowest air is sought
 LATERAL, DOME = (0.93, 0.97), (0.40, 0.62)  # of the way from midline to wall
 FALLS = 0.2  # what a fall of brightness above the floor costs: gas in the stomach is no lung
-SHARP = 0.03  # of the width: a recess that lies so far below its dome holds no fluid
+AIR, LEFT = 0.45, 0.5  # from dark to dense: what counts as air; what air below a floor costs
+SHARP = (0.02, 0.08)  # of the width: how far below its dome a recess with air in it lies
+LOWER_LEFT = 0.022  # of the width: how much lower the left recess lies
 RECESS = 0.05  # of the width, from the lowest air that is found beside the wall to the recess
+DEAD = 0.04  # of the width: recesses that differ by less hold no fluid
 TALL = 0.84  # from the apex of the match to the floor beside the wall, in widths of the thorax
 
 
@@ -98,18 +101,22 @@ def find_thorax(image: Image) -> Thorax | None:
     place = place_lungs(opened)
     if place.score < LEAST_SCORE:
         return None
-    rows, walls, ends = _walls(opened, place)
+    rows, walls, seen, ends = _walls(opened, place)
     half = (ends[1] - ends[0]) / 2
     if half < 50:
         return None
     middle = (ends[0] + ends[1]) / 2
-    outers = np.abs(ndimage.gaussian_filter1d(walls, 3, axis=1) - middle)
-    found = [_floor(opened, place, side, middle, np.stack([rows, np.minimum(outer, half)]))
-             for side, outer in zip((-1, 1), outers, strict=True)]  # fmt: skip
-    floors = np.stack([_by_column(columns, rows) for _, columns, rows in found])
-    levels, domes = ([_level(*f[::2], *zone) for f in found] for zone in (LATERAL, DOME))
-    sharp = [level - dome > SHARP * 4 * half for level, dome in zip(levels, domes, strict=True)]
-    bases = _bases(levels, sharp, place, 4 * half)
+    sides = [_straight(opened, place, side, middle, np.stack([rows, wall]))
+             for side, wall in zip((-1, 1), ndimage.gaussian_filter1d(walls, 3, axis=1), strict=True)]  # fmt: skip
+    found = _floors(sides, place)
+    floors = np.stack([_by_column(columns, lowest) for columns, lowest in found])
+    shares = sides[0].shares
+    levels, domes = (
+        [_level(shares, lowest, *zone) for _, lowest in found] for zone in (LATERAL, DOME)
+    )
+    lean = _lean(rows, walls, seen) * 4 * half
+    bases = _bases(levels, domes, lean, place, 4 * half)
+    sharp = [base - level < (RECESS + DEAD) * 4 * half for base, level in zip(bases, levels, strict=True)]
     first, last = (int(np.clip(2 * e, 0, SIZE - 1)) for e in (ends[0], ends[1] + 0.5))
     lungs = [_lung(floors[i], place, walls[i], rows, first, last, side)
              for i, side in enumerate((-1, 1))]  # fmt: skip
@@ -118,14 +125,14 @@ def find_thorax(image: Image) -> Thorax | None:
 
 
 def _walls(opened: Half, place: Place):
-    """Rows, each side's wall, and how far it reaches at its widest, in half pixels."""
+    """Rows, each side's wall, where it is seen, and how far it reaches, in half pixels."""
     slope = ndimage.gaussian_filter1d(opened, 1.2, axis=1, order=1)
     top, tall = place.top / 2, place.height / 2
     rows = np.arange(int(max(0, top + 0.25 * tall)), int(min(255, top + 0.97 * tall)))
     found = [_wall(slope[rows], place, rows, side) for side in (-1, 1)]
     walls = np.stack([wall for wall, _ in found])
     seen = np.stack([ndimage.uniform_filter1d(s, 7) for _, s in found]) > SEEN
-    return rows, walls, _widest(ndimage.gaussian_filter1d(walls, 2, axis=1), seen)
+    return rows, walls, seen, _widest(ndimage.gaussian_filter1d(walls, 2, axis=1), seen)
 
 
 def _wall(slope: Half, place: Place, rows: NDArray[np.int64], side: int):
@@ -163,26 +170,62 @@ def _widest(walls: NDArray[np.floating], seen: Mask) -> list[float]:
     return ends
 
 
-def _floor(opened: Half, place: Place, side: int, middle: float, wall: NDArray[np.floating]):
-    """The lowest air on one side: shares of the way to the wall, columns and rows, half pixels.
+@dataclass(frozen=True)
+class Straight:
+    """One half of the chest with its wall made straight: (shares of the way to the wall, rows)."""
 
-    Sought in lungs whose wall is made straight, so that air beside the wall is followed upwards
-    where fluid stands high.
-    """
+    shares: NDArray[np.floating]
+    rows: NDArray[np.int64]
+    columns: NDArray[np.floating]
+    brightness: NDArray[np.floating]
+    rising: NDArray[np.floating]
+
+
+def _straight(
+    opened: Half, place: Place, side: int, middle: float, wall: NDArray[np.floating]
+) -> Straight:
+    """Sample one side along lines that follow its wall, from the upper lung to the abdomen."""
     top, tall = place.top / 2, place.height / 2
     rows = np.arange(int(max(0, top + 0.15 * tall)), int(min(256, top + 1.25 * tall)))
     expected = place.wall(2.0 * rows) / 2
-    outer = np.clip(np.interp(rows, *wall), 0.92 * expected, 1.12 * expected)
+    outer = np.interp(rows, wall[0], side * (wall[1] - middle))
+    outer = np.clip(outer, 0.92 * expected, 1.12 * expected)
     shares = np.linspace(*FLOOR, round((FLOOR[1] - FLOOR[0]) * place.half_width / 2))
     columns = middle + side * shares[:, None] * outer
     smooth = ndimage.gaussian_filter(opened, (0, 3))
     slope = ndimage.gaussian_filter1d(smooth, 1.5, axis=0, order=1)
     places = np.clip(np.rint(columns).astype(int), 0, slope.shape[1] - 1)
-    rising = slope[rows, places]
-    falls = np.clip(-rising, 0, None).cumsum(axis=1)
-    gain = edge_strength(rising, 4) - FALLS * np.clip(falls / 0.15 - 0.2, 0, 1.5)
-    path = best_path(gain, reach=4, bend=0.02)
-    return shares, columns[np.arange(len(path)), path], rows[path].astype(float)
+    return Straight(shares, rows, columns, smooth[rows, places], slope[rows, places])
+
+
+def _floors(sides: list[Straight], place: Place):
+    """The lowest air on both sides from the midline to the wall: columns and rows, half pixels.
+
+    The floor is the strongest connected fall of light downwards below which no air is left.
+    """
+    rows = sides[0].rows
+    upper = rows < (place.top + 0.7 * place.height) / 2
+    dark = np.percentile([s.brightness[:, upper] for s in sides], 15, axis=(0, 2))[:, None]
+    below = (rows > (place.top + 0.5 * place.height) / 2) & (rows < (place.top + place.height) / 2)
+    dense = float(np.percentile([s.brightness[:, below] for s in sides], 90))
+    inside = rows < (place.top + 0.92 * place.height) / 2
+    found = []
+    for side in sides:
+        air = (side.brightness - dark < AIR * (dense - dark)) & inside
+        left = air[:, ::-1].cumsum(axis=1)[:, ::-1]
+        falls = np.clip(-side.rising, 0, None).cumsum(axis=1)
+        gain = edge_strength(side.rising, 4) - FALLS * np.clip(falls / 0.15 - 0.2, 0, 1.5)
+        path = best_path(gain - LEFT * np.minimum(left / 8, 1), reach=4, bend=0.02)
+        found.append((side.columns[np.arange(len(path)), path], rows[path].astype(float)))
+    return found
+
+
+def _lean(rows: NDArray[np.int64], walls: NDArray[np.floating], seen: Mask) -> float:
+    """How much lower the patient's left lies, per pixel to the left: from the walls' middle."""
+    both = seen.all(axis=0)
+    if both.sum() < 30:
+        return 0.0
+    return float(np.clip(-np.polyfit(rows[both], walls.mean(axis=0)[both], 1)[0], -0.12, 0.12))
 
 
 def _by_column(columns: NDArray[np.floating], rows: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -200,14 +243,16 @@ def _level(
 
 
 def _bases(
-    levels: list[float], sharp: list[bool], place: Place, width: float
+    levels: list[float], domes: list[float], lean: float, place: Place, width: float
 ) -> tuple[float, float]:
-    """The rows of the recesses: where air lies in them; else the other's, or a lung's length."""
-    if any(sharp):
-        low = [level if seen else max(levels) for level, seen in zip(levels, sharp, strict=True)]
-    else:
-        low = [max(*levels, place.top + TALL * width)] * 2
-    return low[0] + RECESS * width, low[1] + RECESS * width
+    """The rows of the recesses: the lower one's, or a lung's length where neither holds air."""
+    lower_left = LOWER_LEFT * width + lean
+    low = max(levels[0], levels[1] - lower_left)
+    blunt = [level - dome < least * width
+             for level, dome, least in zip(levels, domes, SHARP, strict=True)]  # fmt: skip
+    if all(blunt):
+        low = max(low, place.top + TALL * width - lower_left / 2)
+    return low + RECESS * width, low + lower_left + RECESS * width
 
 
 def _lung(
