@@ -7,19 +7,23 @@ from scipy import ndimage
 from prismlib.measures.signs.paths import best_path, edge_strength
 from prismlib.measures.signs.thorax import DOME, Image, Thorax, find_thorax, relief
 
-FINGER = 0.03  # of the thorax's width: how far the left dome lies below the right one
-ABOVE = 0.08  # of the width: how far the right dome lies above the left lung's outer floor
+# the usual border of the heart, upwards from its lowest row, all in widths of the thorax: how far
+# above, and how far inside the reach at the lowest row on the patient's right and left
+ABOVE = (0.0, 0.05, 0.10, 0.16, 0.21, 0.30, 0.38)
+INSIDE = {-1: (0.01, 0.0, 0.0, 0.0, 0.01, 0.05, 0.06), 1: (0.0, 0.01, 0.03, 0.07, 0.11, 0.17, 0.21)}
+FROM_RECESS, FROM_OUTER_FLOOR, FROM_DOME = -0.135, -0.05, 0.03  # where the left border ends
+FINGER, TALL = 0.03, 0.36  # how much higher the right border ends; the part that is followed
 FURTHEST_RIGHT, LEFT_OVER_RIGHT = 0.62, 1.05  # of half a thorax; of the reach to the right
-HIDDEN_RIGHT, HIDDEN_LEFT = 0.20, 0.10  # of the width: higher fluid hides a border of the heart
+SEEN = 0.10  # the mean strength of a border's lower half below which it counts as hidden
 
 
 def cardiothoracic_ratio(image: Image) -> float:
     """The heart's greatest width over the inner thorax's; above 0.5 the heart counts as enlarged.
 
     Each border of the heart is the path down the picture along which brightness falls most on the
-    way outwards, down to the row of the right dome: the left dome lies a finger lower, and the
-    heart is widest above it. NaN where fluid hides a border, or if the two do not look like a
-    heart's, which reaches further to the left.
+    way outwards, of the usual shape where little is seen of it; it ends above the dome. NaN where
+    fluid hides a border, or if the two do not look like a heart's, which reaches further to the
+    left.
     """
     thorax = find_thorax(image)
     return float("nan") if thorax is None else heart_ratio(image, thorax)
@@ -27,36 +31,41 @@ def cardiothoracic_ratio(image: Image) -> float:
 
 def heart_ratio(image: Image, thorax: Thorax) -> float:
     """The cardiothoracic ratio in a thorax that was found."""
-    row = _lowest_row(thorax)
     slope = ndimage.gaussian_filter1d(relief(image), 1.2, axis=1, order=1)
-    right = _reach(slope, thorax, -1, row)
-    left = _reach(slope, thorax, 1, row + FINGER * thorax.width)
-    half = thorax.width / 2
+    row, half = _lowest_row(thorax), thorax.width / 2
+    right, right_seen = _reach(slope, thorax, -1, row - FINGER * thorax.width)
+    left, left_seen = _reach(slope, thorax, 1, row)
+    if min(right_seen, left_seen) < SEEN:
+        return float("nan")
     if not right <= FURTHEST_RIGHT * half or not left >= LEFT_OVER_RIGHT * right:
         return float("nan")
     return (right + left) / thorax.width
 
 
 def _lowest_row(thorax: Thorax) -> float:
-    """The row of the right dome; of the left less a finger, where the right one is hidden."""
-    right = thorax.floor(-1, *DOME)
-    left = thorax.floor(1, 0.75, 0.85) - ABOVE * thorax.width
-    fluid = [b - level for b, level in zip(thorax.bases, thorax.levels, strict=True)]
-    if fluid[0] > HIDDEN_RIGHT * thorax.width or fluid[1] > HIDDEN_LEFT * thorax.width:
-        return float("nan")
-    return max(right, left)
+    """Where the left border ends: by the recess, and by the floors that fluid does not lift."""
+    rows = [thorax.bases[1] + FROM_RECESS * thorax.width]
+    if thorax.sharp[1]:
+        rows.append(thorax.floor(1, 0.75, 0.85) + FROM_OUTER_FLOOR * thorax.width)
+    if thorax.sharp[0]:
+        rows.append(thorax.floor(-1, *DOME) + FROM_DOME * thorax.width)
+    return float(np.nanmean(rows))
 
 
-def _reach(slope: NDArray[np.floating], thorax: Thorax, side: int, row: float) -> float:
-    """How far the heart reaches from the midline above a row, in pixels; NaN if nowhere."""
-    half, middle = thorax.width / 4, thorax.midline / 2
-    if not np.isfinite(row):
-        return float("nan")
-    first, last = int(max(0, row / 2 - 0.5 * half * 2)), int(row / 2)
-    away = np.arange(0.06 * half, (0.6 if side < 0 else 0.96) * half)
-    columns = np.clip(np.rint(middle + side * away).astype(int), 0, slope.shape[1] - 1)
-    if last - first < 20:
-        return float("nan")
-    falling = edge_strength(-side * slope[first:last][:, columns], 5)
-    path = best_path(falling, reach=1, bend=0.03)
-    return float(2 * away[path].max())
+def _reach(
+    slope: NDArray[np.floating], thorax: Thorax, side: int, row: float
+) -> tuple[float, float]:
+    """How far the heart reaches from the midline, in pixels, and how strong its border is."""
+    width, last = thorax.width / 2, int(min(row / 2, len(slope)))
+    rows = np.arange(max(0, last - round(TALL * width)), last)
+    if len(rows) < 20:
+        return float("nan"), 0.0
+    inside = width * np.interp((last - rows) / width, ABOVE, INSIDE[side])
+    ends = np.arange(0.03 * width, (0.32 if side < 0 else 0.48) * width)
+    away = np.maximum(ends - inside[:, None], 0.02 * width)
+    columns = np.rint(thorax.midline / 2 + side * away).astype(int)
+    falling = -side * slope[rows[:, None], np.clip(columns, 0, slope.shape[1] - 1)]
+    strength = edge_strength(falling, 5)
+    path = best_path(strength, reach=1, bend=0.05)
+    steps = np.arange(len(rows))
+    return float(2 * away[steps, path].max()), float(strength[steps, path][len(rows) // 2 :].mean())

@@ -15,7 +15,7 @@ Half = NDArray[np.float32]  # (256, 256)
 
 RIB_HEIGHT = 17  # half pixels; what is bright and lower is taken out before edges are sought
 SEEN = 0.35  # edges weaker than this are not believed
-LEAST_SCORE = 5.0  # of the match with drawn lungs
+LEAST_SCORE = 4.0  # of the match with drawn lungs
 HIDDEN_ROWS = 20  # a wall that ends so many half rows above the other one lies behind fluid
 FLOOR = (0.16, 0.99)  # half widths between which the lowest air is sought
 LATERAL, DOME = (0.93, 0.97), (0.40, 0.62)  # of the way from midline to wall
@@ -25,7 +25,7 @@ SHARP = (0.02, 0.08)  # of the width: how far below its dome a recess with air i
 LOWER_LEFT = 0.022  # of the width: how much lower the left recess lies
 RECESS = 0.05  # of the width, from the lowest air that is found beside the wall to the recess
 DEAD = 0.04  # of the width: recesses that differ by less hold no fluid
-TALL = 0.84  # from the apex of the match to the floor beside the wall, in widths of the thorax
+TALL, SHORT = 0.84, 0.70  # from apex to recess in widths: a usual and a short lung
 
 
 @dataclass(frozen=True)
@@ -250,8 +250,8 @@ def _bases(
     low = max(levels[0], levels[1] - lower_left)
     blunt = [level - dome < least * width
              for level, dome, least in zip(levels, domes, SHARP, strict=True)]  # fmt: skip
-    if all(blunt):
-        low = max(low, place.top + TALL * width - lower_left / 2)
+    tall = TALL if all(blunt) else SHORT
+    low = max(low, place.top + tall * width - lower_left / 2)
     return low + RECESS * width, low + lower_left + RECESS * width
 
 
