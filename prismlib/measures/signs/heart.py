@@ -14,7 +14,8 @@ INSIDE = {-1: (0.01, 0.0, 0.0, 0.0, 0.01, 0.05, 0.06), 1: (0.0, 0.01, 0.03, 0.07
 FROM_RECESS, FROM_OUTER_FLOOR, FROM_DOME = -0.135, -0.05, 0.03  # where the left border ends
 FINGER, TALL = 0.03, 0.36  # how much higher the right border ends; the part that is followed
 FURTHEST_RIGHT, LEFT_OVER_RIGHT = 0.62, 1.05  # of half a thorax; of the reach to the right
-SEEN = 0.10  # the mean strength of a border's lower half below which it counts as hidden
+LOWER, USUAL = 0.5, 0.48  # an enlarged heart reaches lower: by this share of what exceeds it
+MIDDLE, SEEN = (0.45, 0.75), 0.3  # half widths where fluid's surface is read; rows above it
 
 
 def cardiothoracic_ratio(image: Image) -> float:
@@ -33,9 +34,10 @@ def heart_ratio(image: Image, thorax: Thorax) -> float:
     """The cardiothoracic ratio in a thorax that was found."""
     slope = ndimage.gaussian_filter1d(relief(image), 1.2, axis=1, order=1)
     row, half = _lowest_row(thorax), thorax.width / 2
-    right, right_seen = _reach(slope, thorax, -1, row - FINGER * thorax.width)
-    left, left_seen = _reach(slope, thorax, 1, row)
-    if min(right_seen, left_seen) < SEEN:
+    right, left, seen = _reaches(slope, thorax, row)
+    lower = LOWER * ((right + left) / thorax.width - USUAL)
+    right, left, seen = _reaches(slope, thorax, row + np.clip(lower, -0.03, 0.08) * thorax.width)
+    if seen < SEEN:
         return float("nan")
     if not right <= FURTHEST_RIGHT * half or not left >= LEFT_OVER_RIGHT * right:
         return float("nan")
@@ -52,6 +54,15 @@ def _lowest_row(thorax: Thorax) -> float:
     return float(np.nanmean(rows))
 
 
+def _reaches(
+    slope: NDArray[np.floating], thorax: Thorax, row: float
+) -> tuple[float, float, float]:
+    """Reach to the right and to the left, and the share of rows where the worse border is seen."""
+    right, right_seen = _reach(slope, thorax, -1, row - FINGER * thorax.width)
+    left, left_seen = _reach(slope, thorax, 1, row)
+    return right, left, min(right_seen, left_seen)
+
+
 def _reach(
     slope: NDArray[np.floating], thorax: Thorax, side: int, row: float
 ) -> tuple[float, float]:
@@ -65,7 +76,8 @@ def _reach(
     away = np.maximum(ends - inside[:, None], 0.02 * width)
     columns = np.rint(thorax.midline / 2 + side * away).astype(int)
     falling = -side * slope[rows[:, None], np.clip(columns, 0, slope.shape[1] - 1)]
-    strength = edge_strength(falling, 5)
+    under = 2 * rows > (np.inf if thorax.sharp[(side + 1) // 2] else thorax.floor(side, *MIDDLE))
+    strength = edge_strength(falling, 5) * ~under[:, None]
     path = best_path(strength, reach=1, bend=0.05)
     steps = np.arange(len(rows))
-    return float(2 * away[steps, path].max()), float(strength[steps, path][len(rows) // 2 :].mean())
+    return float(2 * away[steps, path].max()), float((~under).mean())

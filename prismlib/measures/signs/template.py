@@ -48,7 +48,7 @@ class Place:
 def place_lungs(opened: Picture) -> Place:
     """Match lungs of many sizes against the edges of a picture at half its size, (256, 256).
 
-    Either lung may end early, where fluid stands in it.
+    Either lung may end early, where fluid stands in it; it then counts as one of usual height.
     """
     small = ndimage.gaussian_filter(opened, 2.5)[2::4, 2::4]
     slopes = np.stack([ndimage.sobel(small, 0), ndimage.sobel(small, 1)])
@@ -68,7 +68,8 @@ def place_lungs(opened: Picture) -> Place:
             if score > best.score:
                 width = half_width * FACTOR
                 top, midline = ((k + 0.5) * FACTOR for k in (row, column + 16))
-                best = Place(score, width, tall * width, top, midline)
+                whole = max(tall, USUAL) if right or left else tall
+                best = Place(score, width, whole * width, top, midline)
     return best
 
 

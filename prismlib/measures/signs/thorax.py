@@ -16,7 +16,7 @@ Half = NDArray[np.float32]  # (256, 256)
 RIB_HEIGHT = 17  # half pixels; what is bright and lower is taken out before edges are sought
 SEEN = 0.35  # edges weaker than this are not believed
 LEAST_SCORE = 4.0  # of the match with drawn lungs
-HIDDEN_ROWS = 20  # a wall that ends so many half rows above the other one lies behind fluid
+WIDEST, SCALED = 0.98, 15  # of the shape: a wall seen so far is measured; else rows to scale by
 FLOOR = (0.16, 0.99)  # half widths between which the lowest air is sought
 LATERAL, DOME = (0.93, 0.97), (0.40, 0.62)  # of the way from midline to wall
 FALLS = 0.2  # what a fall of brightness above the floor costs: gas in the stomach is no lung
@@ -132,7 +132,9 @@ def _walls(opened: Half, place: Place):
     found = [_wall(slope[rows], place, rows, side) for side in (-1, 1)]
     walls = np.stack([wall for wall, _ in found])
     seen = np.stack([ndimage.uniform_filter1d(s, 7) for _, s in found]) > SEEN
-    return rows, walls, seen, _widest(ndimage.gaussian_filter1d(walls, 2, axis=1), seen)
+    shape = place.wall(2.0 * rows) / place.half_width
+    ends = _widest(ndimage.gaussian_filter1d(walls, 2, axis=1), seen, shape, place.midline / 2)
+    return rows, walls, seen, ends
 
 
 def _wall(slope: Half, place: Place, rows: NDArray[np.int64], side: int):
@@ -152,21 +154,23 @@ def _wall(slope: Half, place: Place, rows: NDArray[np.int64], side: int):
     return columns[path].astype(float), strength[np.arange(len(path)), path]
 
 
-def _widest(walls: NDArray[np.floating], seen: Mask) -> list[float]:
-    """The outermost believed column of each wall; one that fluid hides is mirrored."""
-    outward = walls * [[-1], [1]]
-    believed = [
-        np.where(s, o, -np.inf) if s.sum() > 8 else o for s, o in zip(seen, outward, strict=True)
-    ]
-    at = [int(b.argmax()) for b in believed]
-    ends = [float(wall[k]) for wall, k in zip(walls, at, strict=True)]
-    hidden = int(at[0] > at[1])
-    both = seen.all(axis=0) & (np.arange(seen.shape[1]) <= min(at))
-    ends_early = max(at) - min(at) > HIDDEN_ROWS and both.sum() >= 12
-    if ends_early and seen[hidden, min(at) : max(at)].mean() <= 0.5:
-        axis = float(np.median(walls.mean(axis=0)[both][-30:]))
-        mirrored = 2 * axis - ends[1 - hidden]
-        ends[hidden] = min(ends[0], mirrored) if hidden == 0 else max(ends[1], mirrored)
+def _widest(
+    walls: NDArray[np.floating], seen: Mask, shape: NDArray[np.floating], midline: float
+) -> list[float]:
+    """The outermost believed column of each wall.
+
+    Where fluid hides the widest part, the wall's usual `shape` is scaled to the lowest part seen.
+    """
+    ends = []
+    for side, wall, believed in zip((-1, 1), walls, seen, strict=True):
+        outward = side * (wall - midline)
+        shown = believed if believed.sum() > 8 else np.ones_like(believed)
+        (rows,) = np.nonzero(shown)
+        reach = float(outward[shown].max())
+        if shape[rows].max() < WIDEST:
+            last = rows[-SCALED:]
+            reach = max(reach, float(np.median(outward[last] / shape[last])))
+        ends.append(midline + side * reach)
     return ends
 
 
