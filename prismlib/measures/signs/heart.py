@@ -14,8 +14,10 @@ INSIDE = {-1: (0.01, 0.0, 0.0, 0.0, 0.01, 0.05, 0.06), 1: (0.0, 0.01, 0.03, 0.07
 FROM_RECESS, FROM_OUTER_FLOOR, FROM_DOME = -0.135, -0.05, 0.03  # where the left border ends
 FINGER, TALL = 0.03, 0.36  # how much higher the right border ends; the part that is followed
 FURTHEST_RIGHT, LEFT_OVER_RIGHT = 0.62, 1.05  # of half a thorax; of the reach to the right
-LOWER, USUAL = 0.5, 0.48  # an enlarged heart reaches lower: by this share of what exceeds it
-MIDDLE, SEEN = (0.45, 0.75), 0.3  # half widths where fluid's surface is read; rows above it
+USUAL = 0.48  # an enlarged heart reaches lower: by which share of what exceeds it, and how far at
+LOWER = {True: (0.25, 0.03), False: (0.5, 0.07)}  # most; further where fluid hides the dome
+HIDING, MIDDLE = 0.3, (0.45, 0.75)  # widths of fluid that hide a border; half widths it is read at
+SEEN = 0.02  # the share of the left border's rows that must lie above such fluid
 
 
 def cardiothoracic_ratio(image: Image) -> float:
@@ -34,9 +36,11 @@ def heart_ratio(image: Image, thorax: Thorax) -> float:
     """The cardiothoracic ratio in a thorax that was found."""
     slope = ndimage.gaussian_filter1d(relief(image), 1.2, axis=1, order=1)
     row, half = _lowest_row(thorax), thorax.width / 2
-    right, left, seen = _reaches(slope, thorax, row)
-    lower = LOWER * ((right + left) / thorax.width - USUAL)
-    right, left, seen = _reaches(slope, thorax, row + np.clip(lower, -0.03, 0.08) * thorax.width)
+    right, _ = _reach(slope, thorax, -1, row - FINGER * thorax.width)
+    left, _ = _reach(slope, thorax, 1, row)
+    steep, most = LOWER[thorax.sharp[1]]
+    lower = np.clip(steep * ((right + left) / thorax.width - USUAL), -0.02, most)
+    left, seen = _reach(slope, thorax, 1, row + lower * thorax.width)
     if seen < SEEN:
         return float("nan")
     if not right <= FURTHEST_RIGHT * half or not left >= LEFT_OVER_RIGHT * right:
@@ -54,19 +58,10 @@ def _lowest_row(thorax: Thorax) -> float:
     return float(np.nanmean(rows))
 
 
-def _reaches(
-    slope: NDArray[np.floating], thorax: Thorax, row: float
-) -> tuple[float, float, float]:
-    """Reach to the right and to the left, and the share of rows where the worse border is seen."""
-    right, right_seen = _reach(slope, thorax, -1, row - FINGER * thorax.width)
-    left, left_seen = _reach(slope, thorax, 1, row)
-    return right, left, min(right_seen, left_seen)
-
-
 def _reach(
     slope: NDArray[np.floating], thorax: Thorax, side: int, row: float
 ) -> tuple[float, float]:
-    """How far the heart reaches from the midline, in pixels, and how strong its border is."""
+    """How far the heart reaches from the midline, in pixels, and the share of rows it is seen in."""
     width, last = thorax.width / 2, int(min(row / 2, len(slope)))
     rows = np.arange(max(0, last - round(TALL * width)), last)
     if len(rows) < 20:
@@ -76,7 +71,8 @@ def _reach(
     away = np.maximum(ends - inside[:, None], 0.02 * width)
     columns = np.rint(thorax.midline / 2 + side * away).astype(int)
     falling = -side * slope[rows[:, None], np.clip(columns, 0, slope.shape[1] - 1)]
-    under = 2 * rows > (np.inf if thorax.sharp[(side + 1) // 2] else thorax.floor(side, *MIDDLE))
+    high = thorax.bases[1] - thorax.levels[1] > HIDING * thorax.width and side > 0
+    under = 2 * rows > (thorax.floor(side, *MIDDLE) if high else np.inf)
     strength = edge_strength(falling, 5) * ~under[:, None]
     path = best_path(strength, reach=1, bend=0.05)
     steps = np.arange(len(rows))

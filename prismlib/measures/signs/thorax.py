@@ -159,19 +159,23 @@ def _widest(
 ) -> list[float]:
     """The outermost believed column of each wall.
 
-    Where fluid hides the widest part, the wall's usual `shape` is scaled to the lowest part seen.
+    Where fluid hides the widest part, the wall's usual `shape` is scaled to the lowest part seen,
+    or the other wall is mirrored, whichever lies further out.
     """
-    ends = []
+    both = seen.all(axis=0)
+    axis = float(np.median(walls.mean(axis=0)[both][-30:])) if both.sum() >= 12 else midline
+    reaches, hidden = [], []
     for side, wall, believed in zip((-1, 1), walls, seen, strict=True):
-        outward = side * (wall - midline)
+        outward = side * (wall - axis)
         shown = believed if believed.sum() > 8 else np.ones_like(believed)
         (rows,) = np.nonzero(shown)
-        reach = float(outward[shown].max())
-        if shape[rows].max() < WIDEST:
-            last = rows[-SCALED:]
-            reach = max(reach, float(np.median(outward[last] / shape[last])))
-        ends.append(midline + side * reach)
-    return ends
+        hidden.append(bool(shape[rows].max() < WIDEST))
+        last = rows[-SCALED:]
+        scaled = float(np.median(outward[last] / shape[last])) if hidden[-1] else 0.0
+        reaches.append(max(float(outward[shown].max()), scaled))
+    if hidden[0] != hidden[1]:
+        reaches[hidden.index(True)] = max(reaches)
+    return [axis - reaches[0], axis + reaches[1]]
 
 
 @dataclass(frozen=True)
