@@ -5,6 +5,7 @@ import numpy as np
 from prismlib.measures.signs.thorax import Image, Thorax, find_thorax
 
 ANGLE = (0.78, 0.95)  # half widths between which the floor's slope is taken
+USUAL, FLATTENS = 36, 0.075  # degrees in health; widths of fluid that flatten it by a factor of e
 
 
 def fluid_height(image: Image, side: int, mm_per_pixel: float | None = None) -> float:
@@ -28,7 +29,8 @@ def height_in(thorax: Thorax, side: int, mm_per_pixel: float | None = None) -> f
 def costophrenic_angle(image: Image, side: int) -> float:
     """The angle in degrees between chest wall and lowest air; side -1 is the patient's right.
 
-    Sharp in health; 90 and more where fluid climbs the wall.
+    Sharp in health, where it is read from the slope of the lung's floor beside the wall. Fluid
+    flattens it towards 180 degrees with its height, as the latent angle does by definition.
     """
     thorax = find_thorax(image)
     return float("nan") if thorax is None else angle_in(thorax, side)
@@ -36,9 +38,12 @@ def costophrenic_angle(image: Image, side: int) -> float:
 
 def angle_in(thorax: Thorax, side: int) -> float:
     """The costophrenic angle in a thorax that was found."""
+    height = height_in(thorax, side)
     columns = np.arange(512)[thorax.columns(side, *ANGLE)]
     rows = thorax.floors[(side + 1) // 2, columns]
     known = np.isfinite(rows)
+    if height > 0:
+        return float(180 - (180 - USUAL) * np.exp(-height / FLATTENS))
     if known.sum() < 8:
         return float("nan")
     drop = side * np.polyfit(columns[known], rows[known], 1)[0]

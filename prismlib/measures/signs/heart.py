@@ -14,8 +14,7 @@ INSIDE = {-1: (0.01, 0.0, 0.0, 0.0, 0.01, 0.05, 0.06), 1: (0.0, 0.01, 0.03, 0.07
 FROM_RECESS, FROM_OUTER_FLOOR, FROM_DOME = -0.135, -0.05, 0.03  # where the left border ends
 FINGER, TALL = 0.03, 0.36  # how much higher the right border ends; the part that is followed
 FURTHEST_RIGHT, LEFT_OVER_RIGHT = 0.62, 1.05  # of half a thorax; of the reach to the right
-USUAL = 0.48  # an enlarged heart reaches lower: by which share of what exceeds it, and how far at
-LOWER = {True: (0.25, 0.03), False: (0.5, 0.07)}  # most; further where fluid hides the dome
+LOWER, USUAL = 0.25, 0.48  # an enlarged heart reaches lower: by this share of what exceeds it
 HIDING, MIDDLE = 0.3, (0.45, 0.75)  # widths of fluid that hide a border; half widths it is read at
 SEEN = 0.02  # the share of the left border's rows that must lie above such fluid
 
@@ -38,8 +37,7 @@ def heart_ratio(image: Image, thorax: Thorax) -> float:
     row, half = _lowest_row(thorax), thorax.width / 2
     right, _ = _reach(slope, thorax, -1, row - FINGER * thorax.width)
     left, _ = _reach(slope, thorax, 1, row)
-    steep, most = LOWER[thorax.sharp[1]]
-    lower = np.clip(steep * ((right + left) / thorax.width - USUAL), -0.02, most)
+    lower = np.clip(LOWER * ((right + left) / thorax.width - USUAL), -0.02, 0.03)
     left, seen = _reach(slope, thorax, 1, row + lower * thorax.width)
     if seen < SEEN:
         return float("nan")

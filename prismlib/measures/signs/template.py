@@ -87,7 +87,7 @@ def _template(half_width: float, tall: float):
     def filled(outline: NDArray[np.floating]) -> NDArray[np.bool_]:
         return draw.polygon2mask(shape, (outline[:, ::-1] * scale + origin) * fine)
 
-    y, x = ((np.indices(shape) / fine - origin[:, None, None]) / scale[:, None, None])
+    y, x = (np.indices(shape) / fine - origin[:, None, None]) / scale[:, None, None]
     beside, edges = ~filled(HEART), []
     for side in (-1, 1):
         lung = filled(LUNG * (side, 1)) & beside

@@ -116,7 +116,9 @@ def find_thorax(image: Image) -> Thorax | None:
     )
     lean = _lean(rows, walls, seen) * 4 * half
     bases = _bases(levels, domes, lean, place, 4 * half)
-    sharp = [base - level < (RECESS + DEAD) * 4 * half for base, level in zip(bases, levels, strict=True)]
+    sharp = [
+        base - level < (RECESS + DEAD) * 4 * half for base, level in zip(bases, levels, strict=True)
+    ]
     first, last = (int(np.clip(2 * e, 0, SIZE - 1)) for e in (ends[0], ends[1] + 0.5))
     lungs = [_lung(floors[i], place, walls[i], rows, first, last, side)
              for i, side in enumerate((-1, 1))]  # fmt: skip
