@@ -59,7 +59,7 @@ def _lowest_row(thorax: Thorax) -> float:
 def _reach(
     slope: NDArray[np.floating], thorax: Thorax, side: int, row: float
 ) -> tuple[float, float]:
-    """How far the heart reaches from the midline, in pixels, and the share of rows it is seen in."""
+    """How far the heart reaches from the midline (pixels), and the share of rows it is seen in."""
     width, last = thorax.width / 2, int(min(row / 2, len(slope)))
     rows = np.arange(max(0, last - round(TALL * width)), last)
     if len(rows) < 20:

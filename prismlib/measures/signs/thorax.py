@@ -18,14 +18,14 @@ SEEN = 0.35  # edges weaker than this are not believed
 LEAST_SCORE = 4.0  # of the match with drawn lungs
 WIDEST, SCALED = 0.98, 15  # of the shape: a wall seen so far is measured; else rows to scale by
 FLOOR = (0.16, 0.99)  # half widths between which the lowest air is sought
-LATERAL, DOME = (0.93, 0.97), (0.40, 0.62)  # of the way from midline to wall
+LATERAL, INNER, DOME = (0.89, 0.96), (0.68, 0.78), (0.40, 0.62)  # of the way from midline to wall
 FALLS = 0.2  # what a fall of brightness above the floor costs: gas in the stomach is no lung
 AIR, LEFT = 0.45, 0.5  # from dark to dense: what counts as air; what air below a floor costs
-SHARP = (0.02, 0.08)  # of the width: how far below its dome a recess with air in it lies
+SHARP = 0.02  # of the width: a recess with air in it lies so far below the floor beside it
 LOWER_LEFT = 0.022  # of the width: how much lower the left recess lies
 RECESS = 0.05  # of the width, from the lowest air that is found beside the wall to the recess
 DEAD = 0.04  # of the width: recesses that differ by less hold no fluid
-TALL, SHORT = 0.84, 0.70  # from apex to recess in widths: a usual and a short lung
+TALL, SHORT = 0.86, 0.64  # from apex to recess in widths: a usual and a short lung
 
 
 @dataclass(frozen=True)
@@ -106,19 +106,20 @@ def find_thorax(image: Image) -> Thorax | None:
     if half < 50:
         return None
     middle = (ends[0] + ends[1]) / 2
+    smooth = ndimage.gaussian_filter1d(walls, 3, axis=1)
     sides = [_straight(opened, place, side, middle, np.stack([rows, wall]))
-             for side, wall in zip((-1, 1), ndimage.gaussian_filter1d(walls, 3, axis=1), strict=True)]  # fmt: skip
+             for side, wall in zip((-1, 1), smooth, strict=True)]  # fmt: skip
     found = _floors(sides, place)
     floors = np.stack([_by_column(columns, lowest) for columns, lowest in found])
     shares = sides[0].shares
-    levels, domes = (
-        [_level(shares, lowest, *zone) for _, lowest in found] for zone in (LATERAL, DOME)
+    levels, inner = (
+        [_level(shares, lowest, *zone) for _, lowest in found] for zone in (LATERAL, INNER)
     )
+    falls = [level - row > SHARP * 4 * half for level, row in zip(levels, inner, strict=True)]
     lean = _lean(rows, walls, seen) * 4 * half
-    bases = _bases(levels, domes, lean, place, 4 * half)
-    sharp = [
-        base - level < (RECESS + DEAD) * 4 * half for base, level in zip(bases, levels, strict=True)
-    ]
+    bases = _bases(levels, falls, lean, place, 4 * half)
+    sharp = [fall and base - level < (RECESS + DEAD) * 4 * half
+             for fall, base, level in zip(falls, bases, levels, strict=True)]  # fmt: skip
     first, last = (int(np.clip(2 * e, 0, SIZE - 1)) for e in (ends[0], ends[1] + 0.5))
     lungs = [_lung(floors[i], place, walls[i], rows, first, last, side)
              for i, side in enumerate((-1, 1))]  # fmt: skip
@@ -253,15 +254,19 @@ def _level(
 
 
 def _bases(
-    levels: list[float], domes: list[float], lean: float, place: Place, width: float
+    levels: list[float], falls: list[bool], lean: float, place: Place, width: float
 ) -> tuple[float, float]:
-    """The rows of the recesses: the lower one's, or a lung's length where neither holds air."""
+    """The rows of the recesses: from the sides whose floor falls towards the wall, as in health.
+
+    Fluid climbs the wall instead; where it does so on both sides, a lung's length has to do.
+    """
     lower_left = LOWER_LEFT * width + lean
-    low = max(levels[0], levels[1] - lower_left)
-    blunt = [level - dome < least * width
-             for level, dome, least in zip(levels, domes, SHARP, strict=True)]  # fmt: skip
-    tall = TALL if all(blunt) else SHORT
-    low = max(low, place.top + tall * width - lower_left / 2)
+    usual = [levels[0], levels[1] - lower_left]
+    low = max(usual)
+    if not any(falls):
+        low = max(low, place.top + TALL * width - lower_left / 2)
+    elif not all(falls):
+        low = max(usual[falls.index(True)], place.top + SHORT * width, low)
     return low + RECESS * width, low + lower_left + RECESS * width
 
 
