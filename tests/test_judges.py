@@ -25,8 +25,10 @@ from prismlib.models.alexnet import prism_alexnet
 from prismlib.models.augmentation import Variation, moved_by, varied
 from prismlib.models.calibration import best_threshold, fold_in, platt
 from prismlib.models.classifiers import Classifier, Network, prepared
-from prismlib.models.readers import DemographicsReader, PatientVerifier
-from prismlib.models.roles import ROLES, auxiliary, find_role, targets
+from prismlib.models.data import prepare_images
+from prismlib.models.latents import prepare_latents
+from prismlib.models.readers import DemographicsReader, PatientVerifier, SignsReader
+from prismlib.models.roles import ROLES, SIGNS, anatomical_targets, auxiliary, find_role, targets
 from prismlib.models.train_classifier import (
     ClassifierSettings,
     objective_for,
@@ -294,6 +296,58 @@ def test_the_verifier_learns_who_is_who(tmp_path):
     again = PatientVerifier.load(tmp_path / "verifier")
     assert again.threshold == verifier.threshold
     torch.testing.assert_close(again.embed(pixels), verifier.embed(pixels), atol=5e-3, rtol=0)
+
+
+def test_latents_are_taken_once_and_are_the_cohorts(tmp_path):
+    cohort = open_pool(FULL, "signs", 3)
+    data = prepare_images(cohort, tmp_path, report=lambda _line: None)
+    table = prepare_latents(cohort, data)
+    for row in range(3):
+        for name, value in cohort.latents(row).items():
+            assert table.loc[row, name] == pytest.approx(value), name
+    (data.folder / "latents.csv").write_text("ctr\n0.25\n")
+    assert prepare_latents(cohort, data)["ctr"].tolist() == [0.25], "read, not taken again"
+
+
+def test_anatomical_targets_by_arithmetic():
+    latents = pd.DataFrame({
+        "ctr": [0.6], "thorax_width_mm": [280.0], "mm_per_pixel": [0.7],
+        "effusion_height_right_mm": [56.0], "effusion_height_left_mm": [0.0],
+        "costophrenic_angle_right": [90.0], "costophrenic_angle_left": [30.0],
+    })  # fmt: skip
+    expected = [0.6, 0.2, 0.0, 90.0, 30.0, 280 / (512 * 0.7)]
+    np.testing.assert_allclose(anatomical_targets(latents)[0], expected, rtol=1e-6)
+    scaled = targets(ROLES["signs"], latents)[0]
+    centre, scale = np.array(list(SIGNS.values())).T
+    np.testing.assert_allclose(scaled * scale + centre, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_heights_in_mm_follow_from_the_width_that_is_read():
+    reader = SignsReader(untrained(tiny("signs")), ROLES["signs"].outputs)
+    images = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    raw = dict(zip(reader.outputs, reader.answers(images).numpy().T, strict=True))
+    shares, in_mm = reader.read(images), reader.read(images, np.array([0.5, 0.7]))
+    assert (shares["fluid_height_left"] >= 0).all() and "thorax_width" not in shares
+    expected = shares["fluid_height_left"] * raw["thorax_width"] * 512 * np.array([0.5, 0.7])
+    np.testing.assert_allclose(in_mm["fluid_height_left"], expected, rtol=1e-5)
+    np.testing.assert_array_equal(in_mm["cardiothoracic_ratio"], shares["cardiothoracic_ratio"])
+
+
+def test_the_measurer_learns_a_width():
+    rng = np.random.default_rng(0)
+    widths = rng.uniform(6, 26, 64)
+    columns = np.arange(32)
+    bright = np.abs(columns - 16) < widths[:, None] / 2
+    images = np.repeat((60 + 150 * bright)[:, None, :], 32, axis=1).astype(np.uint8)
+    wanted = np.repeat(((widths - 16) / 6)[:, None], 6, axis=1).astype(np.float32)
+    plan = tiny("signs", steps=80, batch_size=16)
+    objective = objective_for(ROLES["signs"], untrained(plan), images, wanted, plan)
+    fit(objective, plan, report=lambda _line: None)
+    train_classifier.settle_statistics(objective)
+    answers = Network(objective.model, ROLES["signs"].outputs).answers(
+        torch.from_numpy(images)[:, None] / 255
+    )
+    assert np.corrcoef(answers[:, 0], widths)[0, 1] > 0.9
 
 
 def test_a_verifier_needs_two_studies_of_two_patients():
