@@ -110,14 +110,16 @@ def _measurer(
     reader = SignsReader(model, role.outputs)
     truth = targets(role, table) * scale + centre
     found = reader.answers(images).double().numpy()
-    scores = {
-        name: {
-            "r2": float(np.corrcoef(found[:, k], truth[:, k])[0, 1] ** 2),
-            "mean_absolute_error": float(np.abs(found[:, k] - truth[:, k]).mean()),
-        }
-        for k, name in enumerate(role.outputs)
+    return reader, {
+        name: _agreement(found[:, k], truth[:, k]) for k, name in enumerate(role.outputs)
     }
-    return reader, scores
+
+
+def _agreement(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    known = np.isfinite(truth)
+    error = np.abs(found - truth)[known]
+    share = np.corrcoef(found[known], truth[known])[0, 1] ** 2
+    return {"r2": float(share), "mean_absolute_error": float(error.mean())}
 
 
 def pair_similarities(embeddings: Tensor, patients: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,8 @@ _ALONE = 64
 def prepare_latents(cohort: Cohort, data: TrainingImages, workers: int = PROCESSES) -> pd.DataFrame:
     """Latent measurements of a simulated cohort, a row an image, kept beside the images.
 
-    Columns are those of `PhantomCohort.latents`, and `mm_per_pixel` of the patient. Raises
+    Columns are those of `PhantomCohort.latents`, and `mm_per_pixel` of the patient; NaN where a
+    subject has none, such as the angle of a recess that lies outside the film. Raises
     UsageError for a cohort of which nobody knows any.
     """
     if not cohort.simulated:
@@ -36,7 +37,7 @@ def prepare_latents(cohort: Cohort, data: TrainingImages, workers: int = PROCESS
             found |= some
         with paths.written_whole(path) as temporary:
             pd.DataFrame([found[row] for row in range(len(cohort))]).to_csv(temporary, index=False)
-    return pd.read_csv(path).fillna(0.0)
+    return pd.read_csv(path)
 
 
 @dataclass(frozen=True)

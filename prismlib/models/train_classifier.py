@@ -114,8 +114,10 @@ class SignsObjective(ClassifierObjective):
     """A Huber loss of each scaled sign, so that a few large effusions do not decide."""
 
     def forward(self, batch: Batch) -> Tensor:
-        """The mean over signs and images."""
-        return smooth_l1_loss(self.answers(batch["images"]), batch["targets"], beta=0.3)
+        """The mean over signs and images that are known."""
+        answers, targets = self.answers(batch["images"]), batch["targets"]
+        losses = smooth_l1_loss(answers, targets.nan_to_num(), beta=0.3, reduction="none")
+        return _mean_known(losses, targets)
 
 
 class IdentityObjective(ClassifierObjective):
