@@ -20,7 +20,7 @@ from prismlib.config import load_profile
 from prismlib.errors import UsageError
 from prismlib.measures import judges
 from prismlib.measures.judges import Answers, judge_rows, resampled, score_row, strata
-from prismlib.models import judging, train_classifier
+from prismlib.models import judging, train_classifier, weights
 from prismlib.models.alexnet import prism_alexnet
 from prismlib.models.augmentation import Variation, moved_by, varied
 from prismlib.models.calibration import best_threshold, fold_in, platt
@@ -63,6 +63,7 @@ def test_a_role_has_a_pool_and_a_folder_of_its_own():
     assert set(ROLES) <= {*POOLS, *LEAK}
     folders = [role.folder for role in ROLES.values()]
     assert len(set(folders)) == len(folders)
+    assert set(folders) <= set(weights.PARTS), "else the manifest leaves it out"
 
 
 @pytest.mark.parametrize("role", [*POOLS])
