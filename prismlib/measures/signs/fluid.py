@@ -53,6 +53,7 @@ def angle_in(thorax: Thorax, side: int) -> float:
 def lower_zone_opacity(image: Image) -> float:
     """How dense the outer lower zone is, on the denser side: 0 like upper lung, 1 like the heart.
 
+    The clearer side's upper lung is the measure for both, since fluid may whiten a whole side.
     Fluid collects there, in front of the chest wall above the costophrenic angle. Consolidation
     and breast shadows raise it too: it is a sign, not a diagnosis.
     """
@@ -64,13 +65,10 @@ def opacity_in(image: Image, thorax: Thorax) -> float:
     """The opacity of the outer lower zones of a thorax that was found."""
     near = slice(max(0, thorax.midline - 20), thorax.midline + 20)
     dense = float(np.median(image[thorax.rows(0.38, 0.22), near]))
-    densities = []
+    clear, lower = [], []
     for side in (-1, 1):
         columns = thorax.columns(side, 0.80, 0.95)
-        clear = float(np.median(image[thorax.rows(0.70, 0.50), columns]))
-        lower = float(np.mean(image[thorax.rows(0.22, 0.06), columns]))
-        densities.append((lower - clear, dense - clear))
-    contrast = max(contrast for _, contrast in densities)
-    if not contrast >= 0.05:
-        return float("nan")
-    return max(rise for rise, _ in densities) / contrast
+        clear.append(float(np.median(image[thorax.rows(0.75, 0.55), columns])))
+        lower.append(float(np.mean(image[thorax.rows(0.30, 0.14), columns])))
+    contrast = dense - min(clear)
+    return (max(lower) - min(clear)) / contrast if contrast >= 0.05 else float("nan")
