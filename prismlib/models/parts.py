@@ -21,6 +21,7 @@ from prismlib.models.data import TrainingImages, as_floats, cache_folder, prepar
 from prismlib.models.devices import best_device
 from prismlib.models.export import RECORD, export
 from prismlib.models.judging import finished
+from prismlib.models.latents import prepare_latents
 from prismlib.models.pipeline import LatentDiffusion
 from prismlib.models.places import find_places
 from prismlib.models.records import read_records
@@ -271,8 +272,10 @@ def _train_unet(request: Request, settings: UnetSettings) -> Trained:
 
 def _train_classifier(request: Request, settings: ClassifierSettings) -> Trained:
     role, settings = find_role(settings.role), resolved(settings)
-    data = request.prepared(open_pool(request.profile, role.name, request.cohort_size))
-    wanted, also = targets(role, data.table, settings.policy), auxiliary(role, data.table)
+    pool = open_pool(request.profile, role.name, request.cohort_size)
+    data = request.prepared(pool)
+    known = prepare_latents(pool, data) if role.learns == "latents" else data.table
+    wanted, also = targets(role, known, settings.policy), auxiliary(role, known)
     model = _first(
         request,
         lambda name: _classifier_of(name, role.name),
@@ -283,7 +286,11 @@ def _train_classifier(request: Request, settings: ClassifierSettings) -> Trained
     objective = objective_for(role, model, data.at(settings.image_size), wanted, settings)
     run = request.fit(objective, settings)
     settle_statistics(objective)
-    images, table = request.held_out_images()
+    held_out = request.images("development", request.held_out)
+    images, table = as_floats(held_out.images[:]), held_out.table
+    if role.learns == "latents":
+        cohort = open_cohort(request.profile, "development", request.held_out)
+        table = prepare_latents(cohort, held_out)
     model = without_auxiliary(model, len(role.outputs))
     network, scores = finished(role, model, images, table, settings.policy)
     network.save(request.out / "model" / role.folder)
