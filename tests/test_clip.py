@@ -33,11 +33,11 @@ from prismlib.models.train_clip import (
     ClipObjective,
     ClipSettings,
     answers,
-    caption_corpus,
     contrast,
     head_targets,
     known_loss,
 )
+from prismlib.models.train_text import caption_corpus
 from prismlib.models.training import settings_from
 from prismlib.models.zero_shot import worst_drop, zero_shot, zero_shot_table
 
@@ -269,7 +269,7 @@ def test_an_interrupted_drawing_of_maps_goes_on(cohort, data, monkeypatch):
     whole = find_places(cohort, data, workers=1, report=lambda _: None)
     (data.folder / places.FILE).unlink()
     drawn = []
-    real = places._masks
+    real = PhantomCohort.masks
 
     def dying(cohort, row):
         if len(drawn) == 5:
@@ -277,10 +277,10 @@ def test_an_interrupted_drawing_of_maps_goes_on(cohort, data, monkeypatch):
         drawn.append(row)
         return real(cohort, row)
 
-    monkeypatch.setattr(places, "_masks", dying)
+    monkeypatch.setattr(PhantomCohort, "masks", dying)
     with pytest.raises(KeyboardInterrupt):
         find_places(cohort, data, workers=1, report=lambda _: None)
-    monkeypatch.setattr(places, "_masks", lambda c, row: drawn.append(row) or real(c, row))
+    monkeypatch.setattr(PhantomCohort, "masks", lambda c, i: drawn.append(i) or real(c, i))
     again = find_places(cohort, data, workers=1, report=lambda _: None)
     assert sorted(drawn) == list(range(12))
     assert torch.equal(again.of(range(12), 16), whole.of(range(12), 16))
@@ -408,6 +408,7 @@ def test_a_second_encoder_comes_from_subjects_of_its_own(tmp_path, monkeypatch):
     record = json.loads((model / "training" / "second_clip.json").read_text())
     assert record["part"] == "second_clip" and record["first_patient"].startswith("patient9")
     assert not (model / "pipeline").exists() and not (model / "clip").exists()
+    assert "`second_clip/`" in (model / "README.md").read_text()
     encoder = ImageTextEncoder.load(model, part="second_clip")
     assert encoder.embed_texts(["chest x-ray"]).shape == (1, 128)
     assert (tmp_path / "runs/training/second_clip/checkpoint.pt").is_file()

@@ -107,9 +107,9 @@ def _devices(row: Row, rng: np.random.Generator) -> Description:
     kinds = _columns(row, "device:")
     carried = [kind for kind, value in kinds.items() if value == 1]
     if carried and rng.random() < 0.5:
-        words = [kind.replace("_", " ") for kind in _shuffled(carried, rng)]
+        named = ", ".join(kind.replace("_", " ") for kind in _shuffled(carried, rng))
         claims = [there(f"device:{kind}") for kind in carried]
-        return Description(", ".join(words), (there("Support Devices"), *claims))
+        return Description(named, (there("Support Devices"), *claims))
     lots = (len(carried) > 1 or not kinds) and rng.random() < 0.45
     words = f"lots of {pick(rng, DEVICES)}" if lots else pick(rng, DEVICES)
     return Description(words, (there("Support Devices"),))

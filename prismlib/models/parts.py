@@ -26,7 +26,7 @@ from prismlib.models.pipeline import LatentDiffusion
 from prismlib.models.places import find_places
 from prismlib.models.records import read_records
 from prismlib.models.roles import auxiliary, find_role, targets
-from prismlib.models.tokenizers import overlong, save_tokenizer, train_tokenizer
+from prismlib.models.tokenizers import save_tokenizer
 from prismlib.models.train_classifier import (
     ClassifierSettings,
     objective_for,
@@ -39,12 +39,11 @@ from prismlib.models.train_clip import (
     FOLDERS,
     ClipObjective,
     ClipSettings,
-    caption_corpus,
     cohort_of,
     save_clip,
     text_encoder_of,
-    tokenizer_corpus,
 )
+from prismlib.models.train_text import learned_tokenizer
 from prismlib.models.train_unet import UnetObjective, UnetSettings, cache_inputs, validation_loss
 from prismlib.models.train_vae import (
     VaeObjective,
@@ -197,18 +196,10 @@ def _train_vae(request: Request, settings: VaeSettings) -> Trained:
 
 def _train_tokenizer(request: Request, settings: ClipSettings) -> Trained:
     cohort = cohort_of(request.profile, settings, request.cohort_size)
-    rng = np.random.default_rng(settings.seed)
-    texts = list(caption_corpus(cohort.table, rng, settings.paraphrases))
-    tokenizer = train_tokenizer(tokenizer_corpus(texts), settings.vocabulary)
+    tokenizer, record = learned_tokenizer(
+        cohort.table, settings.seed, settings.paraphrases, settings.vocabulary
+    )
     save_tokenizer(tokenizer, request.out / "model/pipeline/tokenizer")
-    lengths = [len(ids) for ids in tokenizer(sorted(set(texts)))["input_ids"]]
-    record = {
-        "texts": len(texts),
-        "distinct_texts": len(lengths),
-        "vocabulary": len(tokenizer),
-        "longest_text_tokens": max(lengths),
-        "texts_cut": overlong(tokenizer, sorted(set(texts))),
-    }
     return ["pipeline/tokenizer"], record
 
 

@@ -19,7 +19,6 @@ from torch.nn.functional import adaptive_max_pool2d
 
 from prismlib import paths, processes
 from prismlib.cohorts.cohort import Cohort
-from prismlib.cohorts.pools import PartOfCohort
 from prismlib.models.data import BLOCK, PROCESSES, TrainingImages
 
 Maps = npt.NDArray[np.uint8]
@@ -112,18 +111,11 @@ def _draw(
 def _fill(share: _Share) -> int:
     maps = np.load(share.path, mmap_mode="r+")
     for row in share.rows:
-        maps[row] = coarse(_masks(share.cohort, int(row)), share.names)
+        maps[row] = coarse(share.cohort.masks(int(row)), share.names)
         maps.flush()
         maps[row, -1, -1, -1] |= 1
     maps.flush()
     return len(share.rows)
-
-
-def _masks(cohort: Any, row: int) -> dict[str, np.ndarray]:
-    if isinstance(cohort, PartOfCohort):
-        return _masks(cohort.whole, int(cohort.rows[row]))
-    masks: dict[str, np.ndarray] = cohort.masks(row)
-    return masks
 
 
 def coarse(masks: dict[str, np.ndarray], names: Sequence[str]) -> Maps:

@@ -1,6 +1,6 @@
 """The image-text encoder: CLIP on radiographs and paraphrased captions."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,20 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax, normalize
 
-from prismlib.captions import (
-    EDIT_PROMPTS,
-    OTHER_WORDS,
-    PARAPHRASES,
-    TEMPLATES,
-    Description,
-    caption,
-    describe,
-    paraphrase,
-)
+from prismlib.captions import PARAPHRASES, TEMPLATES, Description, caption, describe
 from prismlib.captions.claims import agreement, claimed, known_columns
 from prismlib.captions.claims import claims as claims
 from prismlib.captions.claims import truth_table as truth_table
-from prismlib.captions.reports import read_reports
 from prismlib.captions.wordings import ask
 from prismlib.cohorts.cohort import Cohort, open_cohort
 from prismlib.cohorts.labels import ATTRIBUTES, binarize, in_picture, visible
@@ -269,30 +259,11 @@ def answers(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return found, worth.astype(np.float32)
 
 
-def caption_corpus(
-    table: pd.DataFrame, rng: np.random.Generator, paraphrases: int = 8
-) -> Iterable[str]:
-    """What is said of a table's rows, and asked: captions, paraphrases, questions, edit prompts."""
-    for row in table.to_dict("records"):
-        yield from (caption(row, template) for template in TEMPLATES)
-        yield from (paraphrase(row, rng) for _ in range(paraphrases))
-    for edit in (*EDIT_PROMPTS.values(), *OTHER_WORDS.values()):
-        yield from (edit.source, edit.target) * 2
-    for _ in range(len(table)):
-        yield from ask(ATTRIBUTES[int(rng.integers(len(ATTRIBUTES)))], rng)
-
-
 def cohort_of(profile: Profile, settings: ClipSettings, n: int) -> Cohort:
     """Whose radiographs and captions an image-text encoder sees."""
     if settings.pool == "train":
         return open_cohort(profile, "train", n)
     return open_pool(profile, settings.pool, n)
-
-
-def tokenizer_corpus(captions: Sequence[str]) -> Iterable[str]:
-    """What the tokenizer learns from: captions, and real radiology reports for their words."""
-    yield from captions
-    yield from read_reports()
 
 
 def save_clip(model: Any, tokenizer: Any, folder: Path) -> None:

@@ -12,13 +12,11 @@ import torch
 from torch import Tensor
 
 from prismlib import paths
-from prismlib.captions import TEMPLATES, caption, paraphrase
+from prismlib.captions import PARAPHRASES, TEMPLATES, caption, paraphrase
 from prismlib.errors import UsageError
 from prismlib.models.data import TrainingImages, as_floats
 from prismlib.models.tokenizers import overlong
 from prismlib.models.training import Batch, Objective, Settings, shuffled
-
-PARAPHRASES = "paraphrases"
 
 
 @dataclass(frozen=True)
