@@ -1,7 +1,7 @@
 """`prism train PART`: trains one part of a model, under `accelerate`.
 
-On several GPUs or machines: `accelerate launch -m prismlib train PART ...`. What is not said on the
-command line is as `data_manifests/training.yaml` has it for the profile and the part.
+On several GPUs or machines: `accelerate launch --multi_gpu -m prismlib train PART ...`. What is not
+said on the command line is as `data_manifests/training.yaml` has it for the profile and the part.
 """
 
 import argparse
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
             resume=args.resume,
             max_seconds=args.max_seconds,
             cohort_size=_size(args.cohort_size, "--cohort-size", preset.cohort_size),
-            held_out=_size(args.held_out, "--held-out", preset.held_out) or preset.held_out,
+            held_out=_size(args.held_out, "--held-out", preset.held_out),
             model=model,
             export=args.export,
             start=_start(args.start, model if preset.from_model else None),

@@ -65,9 +65,19 @@ def train(request: Request) -> dict[str, Any] | None:
         raise UsageError(f"part {request.part!r}; expected one of {', '.join(TRAINERS)}")
     kind, trainer = TRAINERS[request.part]
     settings = settings_from(kind, request.values)
-    if not ranks.leads():
-        trainer(replace(request, report=_silent, bar=False), settings)
-        return None
+    record: dict[str, Any] | None = None
+    if ranks.leads():
+        record = _led(request, trainer, settings)
+    else:
+        trainer(replace(request, report=ranks.silent, bar=False), settings)
+    ranks.leave()
+    return record
+
+
+def _led(
+    request: Request, trainer: Callable[[Request, Any], Trained], settings: Settings
+) -> dict[str, Any]:
+    """What the leader does: train with the others, then write, export and record alone."""
     request.out.mkdir(parents=True, exist_ok=True)
     folders, record = trainer(request, settings)
     record = _described(request, settings) | record
@@ -78,10 +88,6 @@ def train(request: Request) -> dict[str, Any] | None:
         if request.part == "unet":
             complete(weights.model_folder(request.export), request.model)
     return record
-
-
-def _silent(_line: str) -> None:
-    """What is reported by the processes that do not lead."""
 
 
 def _described(request: Request, settings: Settings) -> dict[str, Any]:
@@ -200,9 +206,9 @@ def _text_side(request: Request, settings: ClipSettings) -> tuple[Any, Any, dict
 
 
 def _train_unet(request: Request, settings: UnetSettings) -> Trained:
+    model = _with_unet(request, settings.seed)
     data = request.images("train", request.cohort_size)
     held_out = request.images("development", request.held_out)
-    model = _with_unet(request, settings.seed)
     with ranks.leader_first():
         inputs = cache_inputs(model, data, settings, request.report)
         fixed = cache_inputs(model, held_out, settings, request.report)

@@ -21,12 +21,13 @@ STARTS = ("model", "nothing")
 class Preset:
     """What is trained on and from where: see `data_manifests/training.yaml`.
 
-    `cohort_size` None is all subjects; with `from_model` the model's own part is trained further.
+    `cohort_size` or `held_out` None is all subjects; with `from_model` the model's own part is
+    trained further.
     """
 
     from_model: bool
     cohort_size: int | None
-    held_out: int
+    held_out: int | None
     settings: Mapping[str, Any]
 
 
@@ -47,7 +48,7 @@ def load_preset(profile: str, part: str, path: Path | None = None) -> Preset:
     return Preset(
         from_model=values["start"] == "model",
         cohort_size=count(values["cohort_size"], f"{path.name}: {profile}: {part}: cohort_size"),
-        held_out=count(values["held_out"], f"{path.name}: {profile}: {part}: held_out") or 1,
+        held_out=count(values["held_out"], f"{path.name}: {profile}: {part}: held_out"),
         settings=values["settings"],
     )
 

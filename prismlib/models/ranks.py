@@ -1,7 +1,8 @@
 """The processes that `accelerate launch` started: who leads, who waits, how they agree.
 
 Rank 0 leads: it alone prepares images, fills caches, writes, exports and reports. A command that
-was not launched so is its own leader and never waits.
+was not launched so is its own leader and never waits. (`accelerate launch --cpu` starts one process
+whatever `--num_processes` says; with `--multi_gpu` several run on a machine without a GPU too.)
 """
 
 from collections.abc import Iterator
@@ -49,5 +50,10 @@ def agreed(*values: float) -> tuple[float, ...]:
 
 
 def leave() -> None:
-    """Leave the group; nothing for a process that is alone."""
+    """Wait until all are done, then leave the group; nothing for a process that is alone."""
+    joined().wait_for_everyone()
     joined().destroy_process_group()
+
+
+def silent(_line: str) -> None:
+    """What processes that do not lead report with."""

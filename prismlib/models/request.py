@@ -33,7 +33,7 @@ class Request:
     resume: bool = False
     max_seconds: float | None = None
     cohort_size: int | None = 3000
-    held_out: int = 64
+    held_out: int | None = 64
     model: str = weights.BUNDLED
     export: str | None = None
     start: str | None = None

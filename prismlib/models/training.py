@@ -146,12 +146,8 @@ def fit(
     `accelerate launch` every process calls this alike, and the first alone writes and reports.
     """
     with Interruption() as interruption:
-        loop = _Loop(objective, settings, folder, report if ranks.leads() else _silent, bar)
+        loop = _Loop(objective, settings, folder, report if ranks.leads() else ranks.silent, bar)
         return loop.run(resume, max_seconds, validate, interruption)
-
-
-def _silent(_line: str) -> None:
-    """What the processes report that do not lead."""
 
 
 class _Loop:
