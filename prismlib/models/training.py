@@ -299,7 +299,9 @@ class _Loop:
         if path is None or not found:
             self.report("nothing to resume yet; starting at step 0")
             return
-        state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
+        device = self.accelerator.device
+        place = device if device.type == "cuda" else device.type  # no "cpu:0", as processes have it
+        state = torch.load(path, map_location=place, weights_only=True)
         self._check(state["settings"], path)
         self.objective.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
