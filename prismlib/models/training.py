@@ -206,7 +206,7 @@ class _Loop:
         self, clock: Clock, validate: Callable[[], float] | None, interruption: Interruption
     ) -> bool:
         """Step until all is done or time is up; whether somebody asked to stop before that."""
-        settings, asked = self.settings, False
+        settings, asked = self.settings, 0.0
         while self.step < settings.steps:
             share = clock.share if ranks.leads() else 0.0
             share, asked = ranks.agreed(share, interruption.asked)
