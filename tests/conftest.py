@@ -5,8 +5,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from chexpert_folder import make_chexpert
+from hypothesis import settings
 
 from prismlib.cohorts.chexpert import bundled_labels
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no fault
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -159,14 +159,21 @@ def test_intervals_stand_where_the_table_says():
     assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first row stands on top"
 
 
-def test_heads_show_before_and_after_on_a_scale_that_is_centred_on_the_boundary():
+def test_heads_show_before_and_after_on_a_centred_scale():
     ax = figures.plot_logits([2, -1], [-3, -1], ["a", "b"], target="a")
-    _, before, after = ax.get_lines()
+    before, after = ax.get_lines()
     low, high = ax.get_xlim()
     assert low == -high and high > 3
     assert list(before.get_xdata()) == [2, -1] and list(after.get_xdata()) == [-3, -1]
     weights = [label.get_fontweight() for label in ax.get_yticklabels()]
     assert weights == ["bold", "normal"]
+
+
+def test_each_head_has_its_own_decision_boundary():
+    ax = figures.plot_logits([2, -1], [-3, -1], ["a", "b"], boundaries=[0.5, -4])
+    bars = next(c for c in ax.collections if c.get_label() == "decision").get_segments()
+    assert [segment[0][0] for segment in bars] == [0.5, -4]
+    assert ax.get_xlim()[1] > 4, "every boundary is seen"
 
 
 def test_agreement_prints_the_squared_correlation():

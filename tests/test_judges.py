@@ -20,14 +20,21 @@ from prismlib.config import load_profile
 from prismlib.errors import UsageError
 from prismlib.measures import judges
 from prismlib.measures.judges import Answers, judge_rows, resampled, score_row, strata
-from prismlib.models import judging, train_classifier
+from prismlib.models import judging, train_classifier, weights
 from prismlib.models.alexnet import prism_alexnet
 from prismlib.models.augmentation import Variation, moved_by, varied
 from prismlib.models.calibration import best_threshold, fold_in, platt
 from prismlib.models.classifiers import Classifier, Network, prepared
-from prismlib.models.readers import DemographicsReader, PatientVerifier
-from prismlib.models.roles import ROLES, find_role, targets
-from prismlib.models.train_classifier import ClassifierSettings, objective_for, untrained
+from prismlib.models.data import prepare_images
+from prismlib.models.latents import prepare_latents
+from prismlib.models.readers import DemographicsReader, PatientVerifier, SignsReader
+from prismlib.models.roles import ROLES, SIGNS, anatomical_targets, auxiliary, find_role, targets
+from prismlib.models.train_classifier import (
+    ClassifierSettings,
+    objective_for,
+    untrained,
+    without_auxiliary,
+)
 from prismlib.models.training import fit, settings_from
 
 torch.set_num_threads(1)
@@ -56,6 +63,7 @@ def test_a_role_has_a_pool_and_a_folder_of_its_own():
     assert set(ROLES) <= {*POOLS, *LEAK}
     folders = [role.folder for role in ROLES.values()]
     assert len(set(folders)) == len(folders)
+    assert set(folders) <= set(weights.PARTS), "else the manifest leaves it out"
 
 
 @pytest.mark.parametrize("role", [*POOLS])
@@ -213,6 +221,39 @@ def test_targets_say_what_is_learnt():
     assert len(np.unique(numbers)) == table["Patient"].nunique()
 
 
+def test_auxiliary_targets_are_what_the_table_knows():
+    table = PhantomCohort("development", 60).table
+    also = auxiliary(ROLES["judge"], table)
+    assert also.shape == (60, table.filter(regex="^(device|severity):").shape[1])
+    assert set(np.unique(also)) == {0.0, 1.0}
+    reported = auxiliary(ROLES["biased"], table.drop(columns=[c for c in table if ":" in c]))
+    assert reported.shape == (60, 14 - 4)
+    assert auxiliary(ROLES["reader"], table).shape == (60, 0)
+
+
+def test_dropping_auxiliary_outputs_leaves_the_rest_as_they_were():
+    images = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    for role in ("judge", "guide"):
+        own = len(ROLES[role].outputs)
+        model = untrained(tiny(role, image_size=64), also=5)
+        before = Network(model, [str(k) for k in range(own + 5)]).answers(images)
+        after = Network(without_auxiliary(model, own), ROLES[role].outputs).answers(images)
+        torch.testing.assert_close(after, before[:, :own])
+
+
+def test_auxiliary_targets_teach_beside_the_roles_own():
+    images, there = synthetic(16)
+    wanted = np.repeat(there[:, None], 6, axis=1).astype(np.float32)
+    plan = tiny("judge")
+    losses = {}
+    for name, targets_ in (("own", wanted[:, :4]), ("both", wanted)):
+        model = untrained(plan, also=targets_.shape[1] - 4)
+        objective = objective_for(ROLES["judge"], model, images, targets_, plan)
+        batch = objective.draw(np.random.default_rng(0), 0, 8)
+        losses[name] = float(objective(batch).detach())
+    assert losses["both"] > 1.5 * losses["own"], "two means, not one over all outputs"
+
+
 def test_unknown_sex_and_age_are_not_counted():
     table = pd.DataFrame({"Sex": ["Male", "Unknown"], "Age": [0, 78]})
     np.testing.assert_array_equal(
@@ -256,6 +297,58 @@ def test_the_verifier_learns_who_is_who(tmp_path):
     again = PatientVerifier.load(tmp_path / "verifier")
     assert again.threshold == verifier.threshold
     torch.testing.assert_close(again.embed(pixels), verifier.embed(pixels), atol=5e-3, rtol=0)
+
+
+def test_latents_are_taken_once_and_are_the_cohorts(tmp_path):
+    cohort = open_pool(FULL, "signs", 3)
+    data = prepare_images(cohort, tmp_path, report=lambda _line: None)
+    table = prepare_latents(cohort, data)
+    for row in range(3):
+        for name, value in cohort.latents(row).items():
+            assert table.loc[row, name] == pytest.approx(value), name
+    (data.folder / "latents.csv").write_text("ctr\n0.25\n")
+    assert prepare_latents(cohort, data)["ctr"].tolist() == [0.25], "read, not taken again"
+
+
+def test_anatomical_targets_by_arithmetic():
+    latents = pd.DataFrame({
+        "ctr": [0.6], "thorax_width_mm": [280.0], "mm_per_pixel": [0.7],
+        "effusion_height_right_mm": [56.0], "effusion_height_left_mm": [0.0],
+        "costophrenic_angle_right": [90.0], "costophrenic_angle_left": [30.0],
+    })  # fmt: skip
+    expected = [0.6, 0.2, 0.0, 90.0, 30.0, 280 / (512 * 0.7)]
+    np.testing.assert_allclose(anatomical_targets(latents)[0], expected, rtol=1e-6)
+    scaled = targets(ROLES["signs"], latents)[0]
+    centre, scale = np.array(list(SIGNS.values())).T
+    np.testing.assert_allclose(scaled * scale + centre, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_heights_in_mm_follow_from_the_width_that_is_read():
+    reader = SignsReader(untrained(tiny("signs")), ROLES["signs"].outputs)
+    images = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    raw = dict(zip(reader.outputs, reader.answers(images).numpy().T, strict=True))
+    shares, in_mm = reader.read(images), reader.read(images, np.array([0.5, 0.7]))
+    assert (shares["fluid_height_left"] >= 0).all() and "thorax_width" not in shares
+    expected = shares["fluid_height_left"] * raw["thorax_width"] * 512 * np.array([0.5, 0.7])
+    np.testing.assert_allclose(in_mm["fluid_height_left"], expected, rtol=1e-5)
+    np.testing.assert_array_equal(in_mm["cardiothoracic_ratio"], shares["cardiothoracic_ratio"])
+
+
+def test_the_measurer_learns_a_width():
+    rng = np.random.default_rng(0)
+    widths = rng.uniform(6, 26, 64)
+    columns = np.arange(32)
+    bright = np.abs(columns - 16) < widths[:, None] / 2
+    images = np.repeat((60 + 150 * bright)[:, None, :], 32, axis=1).astype(np.uint8)
+    wanted = np.repeat(((widths - 16) / 6)[:, None], 6, axis=1).astype(np.float32)
+    plan = tiny("signs", steps=80, batch_size=16)
+    objective = objective_for(ROLES["signs"], untrained(plan), images, wanted, plan)
+    fit(objective, plan, report=lambda _line: None)
+    train_classifier.settle_statistics(objective)
+    answers = Network(objective.model, ROLES["signs"].outputs).answers(
+        torch.from_numpy(images)[:, None] / 255
+    )
+    assert np.corrcoef(answers[:, 0], widths)[0, 1] > 0.9
 
 
 def test_a_verifier_needs_two_studies_of_two_patients():
@@ -332,6 +425,7 @@ def test_calibration_is_inside_the_weights(role, tmp_path):
     again = Classifier.load(tmp_path / "net")
     torch.testing.assert_close(again.logits(images), classifier.logits(images), atol=0.02, rtol=0)
     assert again.threshold("x") == 0.2 and again.threshold("y") == 0.5
+    assert (again.boundaries == 0).all(), "the logit of 0.5, where nobody chose"
 
 
 def test_a_network_with_unnamed_outputs_is_refused():
@@ -380,6 +474,22 @@ def test_resampled_patients_are_weights_and_agree_with_a_second_implementation()
         again = answers.only(rows)
         for name, measure in judges.SCORES.items():
             assert samples[name][number] == pytest.approx(measure(again), abs=1e-6), name
+
+
+def test_two_judges_are_compared_on_the_same_patients():
+    one = some_answers(200, seed=1)
+    worse = Answers(1 - one.probabilities, one.truth, one.patients, one.threshold)
+    row = judges.compared(one, worse, draws=100)
+    assert row["auc_gain"] == pytest.approx(judges.auc(one) - judges.auc(worse))
+    assert row["auc_gain_low"] > 0
+    same = judges.compared(one, one, draws=100)
+    assert same["accuracy_gain_low"] == same["accuracy_gain_high"] == 0
+
+
+def test_what_accuracy_gains_over_the_majority_by_hand():
+    chances, truth = np.array([0.9, 0.1, 0.2, 0.8]), np.array([True, False, False, False])
+    assert judges.gain(Answers(chances, truth, np.arange(4))) == 0.75 - 0.75
+    assert judges.gain(Answers(np.array([0.9, 0, 0, 0]), truth, np.arange(4))) == 0.25
 
 
 def test_a_single_class_has_accuracy_and_no_area():

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.ndimage import gaussian_filter
@@ -270,6 +270,7 @@ def test_the_editing_score_sees_the_end_and_the_direction_the_way():
     assert float(alignment.directional_similarity(*given)) == pytest.approx(3 / 10**0.5)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 99), st.floats(0.1, 10))
 def test_directional_similarity_knows_no_lengths_and_is_equation_1_of_unit_vectors(seed, scale):
     before, after, source, target = torch.randn(

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -79,6 +79,7 @@ def test_minimality_by_hand():
         axioms.minimality([[0.0]], [[1.0, 2.0]], own, target)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 99), st.floats(0, 5))
 def test_minimality_lies_between_0_and_1_and_knows_no_rotation(seed, step):
     rng = np.random.default_rng(seed)
@@ -107,6 +108,7 @@ def test_latching_by_hand():
 probabilities = arrays.arrays(float, 8, elements=st.floats(0, 1))
 
 
+@settings(max_examples=20, deadline=None)  # each draws a thousand samples
 @given(probabilities, st.floats(0.1, 1), st.floats(-0.5, 2))
 def test_a_cue_that_is_a_share_of_the_disease_scores_that_share(before, fall, share):
     found = reliance.latching(before, before - share * fall, before - fall)

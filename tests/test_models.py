@@ -20,10 +20,11 @@ from prismlib.captions import EDIT_PROMPTS, paraphrase
 from prismlib.cli import main
 from prismlib.errors import PrismError, UsageError
 from prismlib.models import architectures, weights
-from prismlib.models.classifiers import Classifier, Network
+from prismlib.models.classifiers import Classifier, Network, available_roles
 from prismlib.models.clip import ImageTextEncoder, resized
 from prismlib.models.pipeline import LatentDiffusion
 from prismlib.models.presets import load_preset
+from prismlib.models.readers import PatientVerifier
 from prismlib.models.roles import ROLES
 from prismlib.models.tokenizers import check_length, save_tokenizer, tokenize, train_tokenizer
 from prismlib.models.train_unet import UnetSettings
@@ -114,7 +115,7 @@ def test_what_prism_train_exports_loads_with_plain_libraries(trained):
 def test_the_bundled_model_loads_with_plain_libraries_and_is_small():
     folder = bundled()
     check_with_plain_libraries(folder)
-    assert sum(path.stat().st_size for path in weights.weight_files(folder)) < 12_000_000
+    assert sum(path.stat().st_size for path in weights.weight_files(folder)) < 100_000_000
     assert weights.verify() == sum(
         path.relative_to(folder).parts[0] in weights.PARTS for path in weights.weight_files(folder)
     )
@@ -458,6 +459,21 @@ def test_an_unknown_role_and_an_unknown_network_are_one_line(tmp_path, monkeypat
     assert "role 'umpire'; expected one of judge" in capsys.readouterr().err
     assert main(["train", "classifier", *SMALL, "--set", "network=deepnet"]) == 2
     assert "deepnet cannot be made by timm" in capsys.readouterr().err
+
+
+def test_the_bundled_judges_are_small_and_each_loads_by_its_role():
+    folder = bundled()
+    present = available_roles(weights.BUNDLED)
+    assert set(present) >= {"judge", "biased", "guide", "reader", "verifier"}
+    size = 0
+    for role in present:
+        network = Network.load(weights.BUNDLED, role=role)
+        assert network.outputs == ROLES[role].outputs and network.size == ROLES[role].side
+        size += sum(p.stat().st_size for p in weights.weight_files(folder / ROLES[role].folder))
+    assert size <= 40_000_000
+    assert PatientVerifier.load().threshold > 0
+    judge = Classifier.load()
+    assert all(0 < judge.threshold(name) < 1 for name in judge.attributes)
 
 
 def test_clip_says_that_it_cannot_be_started_from(trained, tmp_path, monkeypatch, capsys):

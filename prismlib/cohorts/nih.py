@@ -1,10 +1,12 @@
-"""ChestX-ray14 of the NIH Clinical Center: its label table in CheXpert's columns."""
+"""ChestX-ray14 of the NIH Clinical Center: its label table in CheXpert's columns, its images."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from prismlib.cohorts.cohort import Image, Truth
 from prismlib.cohorts.labels import LABELS
 from prismlib.errors import UsageError
 
@@ -35,6 +37,8 @@ COUNTERPARTS = {
 }
 WITHOUT_COUNTERPART = ("Emphysema", "Fibrosis", "Hernia")
 SEXES = {"M": "Male", "F": "Female"}
+TABLE = "Data_Entry_2017.csv"
+HELD_OUT = 5  # one patient in so many is never trained on
 
 
 def read_nih_labels(path: Path | str) -> pd.DataFrame:
@@ -57,6 +61,50 @@ def read_nih_labels(path: Path | str) -> pd.DataFrame:
         "Patient": table["Patient ID"].astype(str),
     }
     return pd.DataFrame(columns).reset_index(drop=True)
+
+
+class NihCohort:
+    """Radiographs of a folder with `Data_Entry_2017.csv` and the images below it, in any number.
+
+    `split` is `train` or `held_out`, one patient in five; nobody is in both. `table` has CheXpert's
+    columns. Raises `UsageError` for a folder without the table, or without any of its images.
+    """
+
+    simulated = False
+
+    def __init__(self, folder: Path | str, split: str) -> None:
+        if split not in ("train", "held_out"):
+            raise UsageError(f"split {split!r}; expected train or held_out")
+        self.name = f"nih-{split}"
+        folder = Path(folder)
+        table = read_nih_labels(folder / TABLE)
+        self.files = {path.name: path for path in sorted(folder.rglob("*.*")) if path.is_file()}
+        held_out = table["Patient"].map(lambda patient: _number(patient) % HELD_OUT == 0)
+        chosen = table["Path"].isin(self.files) & (held_out == (split == "held_out"))
+        self.table = table[chosen].reset_index(drop=True)
+        if self.table.empty:
+            raise UsageError(
+                f"{folder} has none of the {split} images that its {TABLE} names; expected them "
+                "in the folder or below it"
+            )
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def image(self, index: int) -> Image:
+        """One radiograph, float32 (512, 512) in [0, 1]."""
+        from prismlib.cohorts.radiographs import read_radiograph
+
+        return read_radiograph(self.files[self.table.loc[index, "Path"]]).image
+
+    def truth(self, index: int, intervention: object) -> Truth | None:
+        """None: nobody knows how a real patient would look otherwise."""
+        return None
+
+
+def _number(patient: str) -> int:
+    """A patient's number in an order that has nothing to do with when they came."""
+    return int(hashlib.sha256(patient.encode()).hexdigest()[:8], 16)
 
 
 def _column(findings: pd.Series, label: str) -> pd.Series:

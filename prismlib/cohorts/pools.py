@@ -7,6 +7,7 @@ pool of its own: a range of rows of a simulated split, or a share of the patient
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,6 +73,19 @@ class PartOfCohort:
     def truth(self, index: int, intervention: Mapping[str, float]) -> Truth | None:
         """The image of row `index` under an intervention, where it can be known."""
         return self.whole.truth(int(self.rows[index]), intervention)
+
+    def latents(self, index: int) -> dict[str, float]:
+        """What a reader would measure in row `index`; a simulated cohort's alone."""
+        return self._simulated().latents(int(self.rows[index]))
+
+    def scene(self, index: int) -> Any:
+        """The drawn anatomy of row `index`; a simulated cohort's alone."""
+        return self._simulated().scene(int(self.rows[index]))
+
+    def _simulated(self) -> Any:
+        if not self.simulated:
+            raise UsageError(f"{self.name}: nobody knows more of real patients than their labels")
+        return self.whole
 
 
 def open_pool(

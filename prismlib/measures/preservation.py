@@ -67,8 +67,8 @@ def ms_ssim(a: Image, b: Image) -> float:
     """
     _same_shape(a, b)
     _large_enough(a, (WINDOW - 1) * 2 ** (SCALES - 1) + 1)
-    pair = [torch.from_numpy(np.asarray(image, dtype=np.float64))[None, None] for image in (a, b)]
-    return float(multiscale_structural_similarity_index_measure(*pair, data_range=1.0))
+    first, second = (torch.from_numpy(np.asarray(x, dtype=np.float64))[None, None] for x in (a, b))
+    return float(multiscale_structural_similarity_index_measure(first, second, data_range=1.0))
 
 
 def _large_enough(image: Image, least: int) -> None:

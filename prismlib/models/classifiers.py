@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pixel_unshuffle
 
@@ -148,3 +150,9 @@ class Classifier(Network):
         """The probability from which on it says yes: where its balanced accuracy was highest on
         subjects that were neither trained on nor reported, or 0.5 where nobody chose."""
         return float(self.settings.get("thresholds", {}).get(attribute, THRESHOLD))
+
+    @property
+    def boundaries(self) -> NDArray[np.float64]:
+        """The logit of each head's threshold, (k,): where its decision changes."""
+        levels = np.array([self.threshold(name) for name in self.attributes])
+        return np.log(levels / (1 - levels))

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from prismlib.models.calibration import best_threshold, fold_in, platt
 from prismlib.models.classifiers import Classifier, Network
-from prismlib.models.readers import DemographicsReader, PatientVerifier
-from prismlib.models.roles import AGE_CENTRE, AGE_SCALE, Role, targets
+from prismlib.models.readers import DemographicsReader, PatientVerifier, SignsReader
+from prismlib.models.roles import AGE_CENTRE, AGE_SCALE, SIGNS, Role, targets
 
 Scores = dict[str, Any]
 
@@ -28,6 +28,8 @@ def finished(
         return _reader(role, model, images, table)
     if role.learns == "patients":
         return _verifier(role, model, images, table)
+    if role.learns == "latents":
+        return _measurer(role, model, images, table)
     return _classifier(role, model, images, table, policy)
 
 
@@ -98,6 +100,26 @@ def _verifier(
         "pairs_of_one_patient": float(len(same)),
     }
     return verifier, scores
+
+
+def _measurer(
+    role: Role, model: Any, images: Tensor, table: pd.DataFrame
+) -> tuple[SignsReader, Scores]:
+    centre, scale = np.array(list(SIGNS.values())).T
+    fold_in(model, scale, centre)
+    reader = SignsReader(model, role.outputs)
+    truth = targets(role, table) * scale + centre
+    found = reader.answers(images).double().numpy()
+    return reader, {
+        name: _agreement(found[:, k], truth[:, k]) for k, name in enumerate(role.outputs)
+    }
+
+
+def _agreement(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    known = np.isfinite(truth)
+    error = np.abs(found - truth)[known]
+    share = np.corrcoef(found[known], truth[known])[0, 1] ** 2
+    return {"r2": float(share), "mean_absolute_error": float(error.mean())}
 
 
 def pair_similarities(embeddings: Tensor, patients: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:

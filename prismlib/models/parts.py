@@ -19,6 +19,7 @@ from prismlib.models.clip import ImageTextEncoder
 from prismlib.models.data import TrainingImages, as_floats
 from prismlib.models.export import RECORD, complete, export
 from prismlib.models.judging import finished
+from prismlib.models.latents import prepare_latents
 from prismlib.models.pipeline import LatentDiffusion
 from prismlib.models.records import read_records
 from prismlib.models.request import Request
@@ -233,8 +234,10 @@ def _with_unet(request: Request, seed: int) -> LatentDiffusion:
 
 def _train_classifier(request: Request, settings: ClassifierSettings) -> Trained:
     role, settings = find_role(settings.role), resolved(settings)
-    data = request.prepared(open_pool(request.profile, role.name, request.cohort_size))
-    wanted, also = targets(role, data.table, settings.policy), auxiliary(role, data.table)
+    pool = open_pool(request.profile, role.name, request.cohort_size)
+    data = request.prepared(pool)
+    known = prepare_latents(pool, data) if role.learns == "latents" else data.table
+    wanted, also = targets(role, known, settings.policy), auxiliary(role, known)
     model = _first(
         request,
         lambda name: _classifier_of(name, role.name),
@@ -249,7 +252,11 @@ def _train_classifier(request: Request, settings: ClassifierSettings) -> Trained
     if not ranks.leads():
         return NOTHING
     settle_statistics(objective)
-    images, table = request.held_out_images()
+    held_out = request.images("development", request.held_out)
+    images, table = as_floats(held_out.images[:]), held_out.table
+    if role.learns == "latents":
+        cohort = open_cohort(request.profile, "development", request.held_out)
+        table = prepare_latents(cohort, held_out)
     model = without_auxiliary(model, len(role.outputs))
     network, scores = finished(role, model, images, table, settings.policy)
     network.save(request.out / "model" / role.folder)

@@ -1,4 +1,4 @@
-"""Networks that read who is in a radiograph: sex and age, and whether two show one patient."""
+"""Networks that read a radiograph: sex and age, whether two show one patient, and signs."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,9 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
 from prismlib.models.classifiers import Network
+from prismlib.models.roles import PIXELS
+
+HEIGHTS = ("fluid_height_right", "fluid_height_left")
 
 
 @dataclass(frozen=True)
@@ -47,3 +50,27 @@ class PatientVerifier(Network):
         """The cosine above which a pair counts as one patient: where both errors were equal on
         pairs of studies of patients that were not trained on."""
         return float(self.settings["threshold"])
+
+
+class SignsReader(Network):
+    """Measures a chest: the signs of `roles.SIGNS`, learnt from simulated radiographs."""
+
+    role = "signs"
+
+    def read(
+        self, images: Tensor, mm_per_pixel: NDArray[np.floating] | None = None, batch_size: int = 32
+    ) -> dict[str, NDArray[np.float64]]:
+        """Each sign (n,) of images (n, 1, H, W) in [0, 1], by name.
+
+        The ratio, fluid heights in widths of the inner thorax, or in mm given the size (n,) of a
+        pixel of a picture of 512, and costophrenic angles in degrees.
+        """
+        answers = self.answers(images, batch_size).double().numpy()
+        found = dict(zip(self.outputs, answers.T, strict=True))
+        width = found.pop("thorax_width")
+        for name in HEIGHTS:
+            found[name] = found[name].clip(0)
+        if mm_per_pixel is not None:
+            for name in HEIGHTS:
+                found[name] = found[name] * width * PIXELS * np.asarray(mm_per_pixel)
+        return found

@@ -8,7 +8,13 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss, normalize
+from torch.nn.functional import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    mse_loss,
+    normalize,
+    smooth_l1_loss,
+)
 
 from prismlib.errors import UsageError
 from prismlib.models import architectures
@@ -104,6 +110,16 @@ class DemographicsObjective(ClassifierObjective):
         return _mean_known(sex, targets[:, 0]) + _mean_known(age, targets[:, 1])
 
 
+class SignsObjective(ClassifierObjective):
+    """A Huber loss of each scaled sign, so that a few large effusions do not decide."""
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The mean over signs and images that are known."""
+        answers, targets = self.answers(batch["images"]), batch["targets"]
+        losses = smooth_l1_loss(answers, targets.nan_to_num(), beta=0.3, reduction="none")
+        return _mean_known(losses, targets)
+
+
 class IdentityObjective(ClassifierObjective):
     """Contrastive: of a batch's second studies, which is the first one's patient? (InfoNCE)
 
@@ -153,7 +169,11 @@ def objective_for(
     role: Role, model: Any, images: np.ndarray, targets: np.ndarray, settings: ClassifierSettings
 ) -> ClassifierObjective:
     """What a role minimises."""
-    kinds = {"demographics": DemographicsObjective, "patients": IdentityObjective}
+    kinds = {
+        "demographics": DemographicsObjective,
+        "patients": IdentityObjective,
+        "latents": SignsObjective,
+    }
     return kinds.get(role.learns, ClassifierObjective)(model, images, targets, settings)
 
 

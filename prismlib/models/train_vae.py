@@ -14,7 +14,11 @@ from prismlib.models.training import Batch, Objective, Settings, shuffled
 
 @dataclass(frozen=True)
 class VaeSettings(Settings):
-    """`crop` pixels a side; `edge_weight` is that of the gradients' error beside the pixels'."""
+    """`crop` pixels a side; `edge_weight` is that of the gradients' error beside the pixels'.
+
+    `real` names a folder of ChestX-ray14 (`NihCohort`), from which a share `real_share` of the
+    crops is then drawn.
+    """
 
     batch_size: int = 16
     learning_rate: float = 2e-3
@@ -22,6 +26,8 @@ class VaeSettings(Settings):
     crop: int = 128
     edge_weight: float = 1.0
     kl_weight: float = 1e-6
+    real: str = ""
+    real_share: float = 0.3
 
 
 class VaeObjective(Objective):
@@ -31,9 +37,15 @@ class VaeObjective(Objective):
     do. The KL term (Rombach et al. 2022) keeps the latents' scale in bounds and no more.
     """
 
-    def __init__(self, vae: Any, data: TrainingImages, settings: VaeSettings) -> None:
+    def __init__(
+        self,
+        vae: Any,
+        data: TrainingImages,
+        settings: VaeSettings,
+        real: TrainingImages | None = None,
+    ) -> None:
         super().__init__()
-        self.vae, self.data, self.settings = vae, data, settings
+        self.vae, self.data, self.real, self.settings = vae, data, real, settings
         self.factor = 2 ** (len(vae.config.block_out_channels) - 1)
 
     def draw(self, rng: np.random.Generator, position: int, size: int) -> Batch:
@@ -41,10 +53,14 @@ class VaeObjective(Objective):
         side = self.settings.crop
         rows = shuffled(len(self.data), self.settings.seed, position, size)
         corners = rng.integers(0, self.data.images.shape[1] - side + 1, (size, 2))
+        sources = [self.data] * size
+        if self.real is not None:
+            chosen = rng.random(size) < self.settings.real_share
+            sources = [self.real if real else self.data for real in chosen]
         crops = np.stack(
             [
-                self.data.images[i, y : y + side, x : x + side]
-                for i, (y, x) in zip(rows, corners, strict=True)
+                source.images[i % len(source), y : y + side, x : x + side]
+                for source, i, (y, x) in zip(sources, rows, corners, strict=True)
             ]
         )
         channels, small = self.vae.config.latent_channels, side // self.factor

@@ -24,7 +24,7 @@ from prismlib.errors import PrismError, UsageError
 BUNDLED = "prism-mini"
 PARTS = (
     "pipeline", "clip", "classifier", "biased_classifier", "guide_classifier", "reader", "verifier",
-    "leaky_classifier", "strict_classifier",
+    "measurer", "leaky_classifier", "strict_classifier",
 )  # fmt: skip
 MANIFEST = "weights.yaml"
 SHARD_SIZE = "15MB"

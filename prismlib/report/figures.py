@@ -114,19 +114,22 @@ def plot_logits(
     after: ArrayLike,
     names: Sequence[str],
     *,
+    boundaries: ArrayLike = 0.0,
     target: str | None = None,
     ax: Axes | None = None,
     title: str | None = None,
 ) -> Axes:
     """One arrow a classifier head, from the factual image's logit to the counterfactual's.
 
-    `before` and `after` are (heads,) in the order of `names`. The line at 0 is the decision
-    boundary; the upper scale gives the same in probabilities. The `target` head's name is bold.
+    `before` and `after` are (heads,) in the order of `names`. Black bars stand at the heads'
+    decision `boundaries` (logits, one for each or one for all); the upper scale gives the same in
+    probabilities. The `target` head's name is bold.
     """
     ax = axes_of(ax, (4.4, 0.45 * len(names) + 1.4))
     first, second = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
     places = np.arange(len(names))
-    ax.axvline(0, color="0.4", linewidth=1)
+    edges = np.broadcast_to(np.asarray(boundaries, dtype=float), places.shape)
+    ax.vlines(edges, places - 0.32, places + 0.32, color="black", linewidth=1.5, label="decision")
     ax.hlines(places, first, second, color="0.6", linewidth=2, zorder=1)
     ax.plot(first, places, "o", color=BEFORE, label="factual")
     ax.plot(second, places, "D", color=AFTER, label="counterfactual")
@@ -134,9 +137,9 @@ def plot_logits(
     for label in ax.get_yticklabels():
         label.set_fontweight("bold" if label.get_text() == target else "normal")
     ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.set_xlabel("logit (0 = decision boundary)")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16 - 0.5 / len(names)), ncols=2)
-    _probability_scale(ax, float(max(2.5, np.abs([first, second]).max() * 1.15)))
+    ax.set_xlabel("logit")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16 - 0.5 / len(names)), ncols=3)
+    _probability_scale(ax, float(max(2.5, np.abs([first, second, edges]).max() * 1.15)))
     if title is not None:
         ax.set_title(title)
     return ax

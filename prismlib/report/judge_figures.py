@@ -24,11 +24,12 @@ def plot_reliability(
     many images as the others), with Wilson's 95% interval; on the diagonal a probability means
     what it says.
     """
-    size = (2.5 * len(chances) + 0.3, 2.7)
+    size = (2.5 * len(chances) + 0.3, 3.0)
     _, axes = plt.subplots(1, len(chances), figsize=size, sharey=True, squeeze=False)
     for ax, (name, (scores, truth)) in zip(axes[0], chances.items(), strict=True):
         _reliability(ax, np.asarray(scores, dtype=float), np.asarray(truth, dtype=float), bins)
-        ax.set(title=name, xlabel="judge's probability", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        ax.set_title(name, fontsize=9, loc="left")
+        ax.set(xlabel="judge's probability", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes[0, 0].set_ylabel("share in which it is there")
     return axes
 
