@@ -11,6 +11,7 @@ import torch
 
 from prismlib import paths
 from prismlib.cohorts.cohort import open_cohort
+from prismlib.cohorts.nih import NihCohort
 from prismlib.cohorts.pools import open_pool
 from prismlib.errors import UsageError
 from prismlib.models import architectures, ranks, weights
@@ -140,15 +141,17 @@ def _classifier_of(model: str, role: str) -> Any:
 
 def _train_vae(request: Request, settings: VaeSettings) -> Trained:
     data = request.images("train", request.cohort_size)
+    real = request.prepared(NihCohort(settings.real, "train")) if settings.real else None
     vae = _first(request, _vae_of, architectures.autoencoder, settings.seed)
-    run = request.fit(VaeObjective(vae, data, settings), settings)
+    run = request.fit(VaeObjective(vae, data, settings, real), settings)
     if not ranks.leads():
         return NOTHING
     latents = standardize_latents(vae, as_floats(data.images[:STANDARDIZE]))
     weights.save_pretrained(vae, request.out / "model/pipeline/vae")
     images, _ = request.held_out_images()
-    record = {"psnr_db": reconstruction_psnr(vae, images), **latents}
-    return ["pipeline/vae"], _record(run, data, record)
+    measured = {"psnr_db": reconstruction_psnr(vae, images), **latents}
+    also = {} if real is None else {"real": {"data": real.key, "images": len(real)}}
+    return ["pipeline/vae"], _record(run, data, measured) | also
 
 
 def _train_tokenizer(request: Request, settings: ClipSettings) -> Trained:
