@@ -12,13 +12,15 @@ PATIENTS = 30
 FINDINGS = [label for label in LABELS if label not in ("No Finding", "Support Devices")]
 
 
-def make_chexpert(parent: Path, name: str = "CheXpert-v1.0-small", seed: int = 0) -> Path:
+def make_chexpert(
+    parent: Path, name: str = "CheXpert-v1.0-small", seed: int = 0, patients: int = PATIENTS
+) -> Path:
     """Write `parent/name/train.csv` and its images; give `parent/name`.
 
-    30 patients, about 60 frontal and 10 lateral views, grey JPEGs of 112x96 pixels that differ.
+    30 patients have about 60 frontal and 10 lateral views, grey JPEGs of 112x96 pixels that differ.
     """
     rng = np.random.default_rng(seed)
-    rows = [row for number in range(1, PATIENTS + 1) for row in _patient(name, number, rng)]
+    rows = [row for number in range(1, patients + 1) for row in _patient(name, number, rng)]
     table = pd.DataFrame(rows)
     for path in table["Path"]:
         file = parent / path

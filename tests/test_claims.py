@@ -138,6 +138,7 @@ def test_a_column_of_differences_needs_one_row(tmp_path):
     ("changes", "reason"),
     [
         ({"at_where": {"method": "absent"}}, "table_x.csv has no row method=absent"),
+        ({"at_where": {"method": "absent", "steps": 20}}, "has no row method=absent, steps=20"),
         ({"at_table": "table_absent"}, "table_absent.csv is not among this run's tables"),
         ({"at_column": "hole"}, "hole is empty"),
     ],
@@ -153,6 +154,18 @@ def test_simulated_statements_say_so(tmp_path):
     assert row.statement == "In simulation: It scores."
     row = judge(tmp_path, domain="simulated", at_sign="positive", statement="In simulation it is.")
     assert row.statement == "In simulation it is."
+
+
+def test_on_real_radiographs_the_same_claim_is_held_to_the_papers_number(tmp_path, folder):
+    made = paths.figures("chexpert")
+    made.mkdir(parents=True)
+    TABLE.to_csv(made / "table_x.csv", index=False)
+    manifest = tmp_path / "expected.yaml"
+    claim = entry(domain="simulated", at_sign="positive", paper_value=0.8)
+    manifest.write_text(yaml.safe_dump({"claims": [claim]}))
+    (real,) = pd.read_csv(claims.write_claims("chexpert", manifest)).itertuples(index=False)
+    assert (real.domain, real.verdict) == ("real_radiographs", "exact")
+    assert real.statement == "It scores."
 
 
 @given(

@@ -2,17 +2,20 @@
 
 import json
 import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from tiny_stable_diffusion import save_tiny_stable_diffusion
 
-from prismlib import paths
+from prismlib import config, paths
 from prismlib.captions import EDIT_PROMPTS, paraphrase
 from prismlib.cli import main
 from prismlib.errors import PrismError, UsageError
@@ -20,9 +23,12 @@ from prismlib.models import architectures, weights
 from prismlib.models.classifiers import Classifier, Network, available_roles
 from prismlib.models.clip import ImageTextEncoder, resized
 from prismlib.models.pipeline import LatentDiffusion
+from prismlib.models.presets import load_preset
 from prismlib.models.readers import PatientVerifier
 from prismlib.models.roles import ROLES
 from prismlib.models.tokenizers import check_length, save_tokenizer, tokenize, train_tokenizer
+from prismlib.models.train_unet import UnetSettings
+from prismlib.models.training import settings_from
 
 torch.set_num_threads(1)
 
@@ -492,3 +498,179 @@ def test_the_text_tower_can_be_kept(trained, tmp_path, monkeypatch):
     assert LatentDiffusion.load(copy).part_sha256("text_encoder") == LatentDiffusion.load(
         trained
     ).part_sha256("text_encoder")
+
+
+# A fine-tuned U-Net, and where its frozen parts come from
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    return save_tiny_stable_diffusion(tmp_path_factory.mktemp("base"), factor=16)
+
+
+@pytest.fixture(scope="module")
+def tuned(base):
+    """A U-Net shaped like the base model's, with other weights."""
+    unet = LatentDiffusion.load(base, device="cpu").unet
+    other = type(unet).from_config(unet.config)
+    generator = torch.Generator().manual_seed(5)
+    for parameter in other.parameters():
+        torch.nn.init.normal_(parameter, std=0.1, generator=generator)
+    return other.eval()
+
+
+def as_pipeline(unet, base, folder):
+    shutil.copytree(base, folder)
+    unet.save_pretrained(folder / "unet")
+
+
+def as_pickles(unet, base, folder):
+    shutil.copytree(base, folder)
+    shutil.rmtree(folder / "unet")
+    unet.save_pretrained(folder / "unet", safe_serialization=False)
+
+
+def as_unet_folder(unet, base, folder):
+    unet.save_pretrained(folder / "unet")
+
+
+def as_unet_itself(unet, base, folder):
+    unet.save_pretrained(folder, safe_serialization=False)
+
+
+def as_accelerate_leaves_it(unet, base, folder):
+    """As `save_state` does in the authors' training: numbers alone, beside the optimizer's."""
+    checkpoint = folder / "checkpoint-99-2500"
+    checkpoint.mkdir(parents=True)
+    save_file(unet.state_dict(), checkpoint / "model.safetensors")
+    torch.save({}, checkpoint / "optimizer.bin")
+
+
+def as_numbers_of_a_parallel_run(unet, base, folder):
+    folder.mkdir()
+    numbers = {f"module.{name}": value for name, value in unet.state_dict().items()}
+    torch.save(numbers, folder / "pytorch_model.bin")
+
+
+SHAPES = [
+    as_pipeline, as_pickles, as_unet_folder, as_unet_itself, as_accelerate_leaves_it,
+    as_numbers_of_a_parallel_run,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
+def test_fine_tuned_weights_are_read_in_every_shape(shape, tuned, base, tmp_path):
+    shape(tuned, base, tmp_path / "weights")
+    model = LatentDiffusion.load(tmp_path / "weights", device="cpu", base=base)
+    for name, value in tuned.state_dict().items():
+        torch.testing.assert_close(model.unet.state_dict()[name], value)
+    plain = LatentDiffusion.load(base, device="cpu")
+    assert torch.equal(model.embed(["edema"]), plain.embed(["edema"]))
+    assert model.part_sha256("vae") == plain.part_sha256("vae")
+    assert model.weights_sha256 != plain.weights_sha256
+
+
+def test_a_repository_of_a_unet_alone_is_fetched_as_such(monkeypatch, tuned, base, tmp_path):
+    import huggingface_hub
+    from diffusers import StableDiffusionPipeline
+    from huggingface_hub.errors import EntryNotFoundError
+
+    def no_index(name, **_):
+        raise EntryNotFoundError(f"{name} has no model_index.json")
+
+    def fetched(name, allow_patterns):
+        assert name == "amar-kr/PRISM"
+        names = ["model.safetensors", "checkpoint-99-2500/model.safetensors", "unet/config.json"]
+        wanted = [n for n in names if any(Path(n).match(p) or fnmatch(n, p)
+                                          for p in allow_patterns)]  # fmt: skip
+        assert wanted == names
+        assert not any(fnmatch("optimizer.bin", pattern) for pattern in allow_patterns)
+        as_accelerate_leaves_it(tuned, base, tmp_path / "snapshot")
+        return str(tmp_path / "snapshot")
+
+    monkeypatch.setattr(StableDiffusionPipeline, "download", no_index)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetched)
+    model = LatentDiffusion.load("amar-kr/PRISM", device="cpu", base=base)
+    assert torch.equal(model.unet.conv_in.weight, tuned.conv_in.weight)
+    assert model.name == "amar-kr/PRISM"
+
+
+def test_weights_that_do_not_fit_are_one_line(tuned, base, tmp_path):
+    as_accelerate_leaves_it(tuned, base, tmp_path / "two")
+    shutil.copytree(tmp_path / "two" / "checkpoint-99-2500", tmp_path / "two" / "checkpoint-0-0")
+    with pytest.raises(UsageError, match=r"2 files that may be.*name the folder of one"):
+        LatentDiffusion.load(tmp_path / "two", base=base)
+    (tmp_path / "other").mkdir()
+    save_file({"conv.weight": torch.zeros(2)}, tmp_path / "other" / "model.safetensors")
+    with pytest.raises(PrismError, match="cannot be loaded as a U-Net"):
+        LatentDiffusion.load(tmp_path / "other", base=base)
+    with pytest.raises(UsageError, match="reads 128 numbers a token, the frozen parts give 32"):
+        LatentDiffusion.load(base, unet=architectures.unet())
+
+
+# The profile decides what the command does not say
+
+
+@pytest.fixture
+def chexpert(monkeypatch, chexpert_root, base, tmp_path):
+    """The environment of a user who has CheXpert and a Stable Diffusion."""
+    monkeypatch.setenv("PRISM_CHEXPERT_ROOT", str(chexpert_root))
+    monkeypatch.setenv("PRISM_MODEL", str(base))
+    monkeypatch.setenv("PRISM_OUTPUT", str(tmp_path))
+    return tmp_path
+
+
+FEW = ["--held-out", "4", "--set", "steps=2", "--set", "batch_size=2", "--profile", "chexpert"]
+
+
+def test_fine_tuning_on_chexpert_is_the_authors(chexpert, base):
+    tuned = chexpert / "tuned"
+    assert main(["train", "unet", *FEW, "--export", str(tuned)]) == 0
+    record = json.loads((tuned / "training" / "unet.json").read_text())
+    wanted = {"learning_rate": 1e-5, "accumulation": 4, "schedule": "constant", "ema_decay": 0.0,
+              "min_snr_gamma": 0.0, "drop_caption": 0.0, "captions": "listing_1"}  # fmt: skip
+    assert {key: record["settings"][key] for key in wanted} == wanted
+    assert record["settings"]["batch_size"] == 2  # --set wins; 8 otherwise
+    assert record["cohort_size"] is None and record["images"] > 30 and not record["simulated"]
+    before, after = (LatentDiffusion.load(name, device="cpu") for name in (base, tuned))
+    for name, value in before.unet.state_dict().items():  # it went on from the model's own
+        torch.testing.assert_close(after.unet.state_dict()[name], value, atol=1e-3, rtol=2e-3)
+    for part in ("vae", "text_encoder", "tokenizer"):  # frozen, and copied byte for byte
+        assert before.part_sha256(part) == after.part_sha256(part)
+    from diffusers import StableDiffusionPipeline
+
+    assert StableDiffusionPipeline.from_pretrained(tuned / "pipeline").unet is not None
+
+
+def test_a_unet_can_begin_anew_and_save_memory(chexpert, base):
+    more = ["--set", "gradient_checkpointing=true", "--cohort-size", "6"]
+    assert main(["train", "unet", *FEW, *more]) == 0
+    log = pd.read_csv(chexpert / "runs" / "training" / "unet" / "training.csv")
+    plain = ["--cohort-size", "6", "--out", str(chexpert / "plain")]
+    assert main(["train", "unet", *FEW, *plain]) == 0
+    again = pd.read_csv(chexpert / "plain" / "training.csv")
+    np.testing.assert_allclose(log["loss"], again["loss"], rtol=1e-3)
+    assert log["validation"].notna().iloc[-1]
+
+
+def test_a_unet_that_does_not_fit_is_refused_before_it_trains(chexpert, capsys):
+    assert main(["train", "unet", *FEW, "--start", "nothing", "--cohort-size", "2"]) == 2
+    assert "take both from one model" in capsys.readouterr().err
+
+
+def test_presets_are_checked(tmp_path):
+    assert load_preset("full", "unet") == load_preset("quick", "vae")
+    assert load_preset("full", "unet").cohort_size == 3000
+    assert load_preset("chexpert", "unet").from_model
+    wrong_ones = {
+        "{starts: model}": "did you mean start",
+        "{start: afresh}": "start is 'afresh'",
+        "{cohort_size: few}": "expected a number of at least 1, or all",
+    }
+    for wrong, message in wrong_ones.items():
+        text = (paths.manifests() / "training.yaml").read_text().split("chexpert:")[0]
+        (tmp_path / "training.yaml").write_text(f"{text}\nfull: {{unet: {wrong}}}\n")
+        with pytest.raises(UsageError, match=message):
+            load_preset("full", "unet", tmp_path / "training.yaml")
+    for profile in config.profile_names():  # every preset's settings are settings
+        settings_from(UnetSettings, load_preset(profile, "unet").settings)

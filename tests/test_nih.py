@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from prismlib.cli import main
 from prismlib.cohorts.nih import NihCohort
 from prismlib.errors import UsageError
 from prismlib.models import architectures
@@ -80,3 +81,15 @@ def test_real_crops_come_in_their_share(folder, tmp_path):
         assert abs(int(bright) - real_crops) <= (6 if 0 < share < 1 else 0)
     plain = VaeObjective(vae, black, VaeSettings(crop=64))
     assert torch.all(plain.draw(np.random.default_rng(0), 0, 8)["images"] == 0)
+
+
+def test_a_card_tells_of_real_radiographs(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("PRISM_OUTPUT", str(tmp_path / "out"))
+    sizes = ["--cohort-size", "2", "--held-out", "1"]
+    settings = [f"real={folder}", "steps=1", "batch_size=2", "crop=64"]
+    values = [text for value in settings for text in ("--set", value)]
+    model = tmp_path / "model"
+    assert main(["train", "vae", *sizes, *values, "--export", str(model)]) == 0
+    number = len(NihCohort(folder, "train"))
+    card = (model / "README.md").read_text(encoding="utf-8")
+    assert f"All subjects but the autoencoder's {number} real radiographs" in card

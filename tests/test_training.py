@@ -47,18 +47,18 @@ torch.set_num_threads(1)
 
 
 class Line(Objective):
-    """Fits y = 2x + noise; interrupts itself where it is told to."""
+    """Fits y = 2x + noise; sends itself a signal where it is told to."""
 
-    def __init__(self, stop_at=None, pause=0.0):
+    def __init__(self, stop_at=None, pause=0.0, number=signal.SIGINT):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             self.layer = torch.nn.Linear(1, 1)
-        self.draws, self.stop_at, self.pause = 0, stop_at, pause
+        self.draws, self.stop_at, self.pause, self.signal = 0, stop_at, pause, number
 
     def draw(self, rng, position, size):
         if self.stop_at == position:
-            raise KeyboardInterrupt
+            signal.raise_signal(self.signal)
         time.sleep(self.pause)
         self.draws += 1
         x = rng.standard_normal((size, 1), dtype=np.float32)
@@ -90,13 +90,15 @@ def test_the_loop_learns():
     assert objective.layer.weight.item() == pytest.approx(2, abs=0.1)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_resumed_and_uninterrupted_runs_agree_to_the_bit(tmp_path, precision):
+@pytest.mark.parametrize(
+    ("precision", "number"), [("fp32", signal.SIGINT), ("bf16", signal.SIGTERM)]
+)
+def test_resumed_and_uninterrupted_runs_agree_to_the_bit(tmp_path, precision, number):
     plan = settings_from(Settings, {**vars(PLAIN), "precision": precision})
     whole = Line()
     fit(whole, plan, report=quiet)
-    with pytest.raises(KeyboardInterrupt):
-        fit(Line(stop_at=5 * 4), plan, folder=tmp_path, report=quiet)
+    with pytest.raises(KeyboardInterrupt):  # its fifth step is ended first
+        fit(Line(stop_at=4 * 4, number=number), plan, folder=tmp_path, report=quiet)
     rest = Line()
     run = fit(rest, plan, folder=tmp_path, resume=True, report=quiet)
     assert rest.draws == 12 - 5
@@ -136,6 +138,65 @@ def test_max_seconds_stops_cleanly_and_anneals(tmp_path):
     assert rates.iloc[-1] < 0.1 * 0.05
     again = fit(Line(), plan, folder=tmp_path, resume=True, max_seconds=0.3, report=quiet)
     assert again.step > run.step and again.seconds > run.seconds
+
+
+def test_a_second_signal_stops_at_once_and_saves_nothing(tmp_path):
+    class Impatient(Line):
+        def draw(self, rng, position, size):
+            signal.raise_signal(signal.SIGINT)
+            return super().draw(rng, position, size)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        fit(Impatient(stop_at=0), PLAIN, folder=tmp_path, report=quiet)
+    assert not (tmp_path / CHECKPOINT).exists()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_validation_is_of_the_average_and_disturbs_nothing(tmp_path):
+    seen = []
+    objective = Line()
+
+    def validate():
+        assert not objective.training
+        seen.append(objective.layer.weight.item())
+        return (seen[-1] - 2) ** 2
+
+    plan = settings_from(Settings, {**vars(PLAIN), "validation_steps": 5, "log_seconds": 1e9})
+    fit(objective, plan, folder=tmp_path, validate=validate, report=quiet)
+    log = pd.read_csv(tmp_path / LOG)
+    assert list(log["step"]) == [5, 10, 12]  # every fifth, and the last
+    np.testing.assert_allclose(log["validation"], (np.array(seen) - 2) ** 2)
+    assert seen[-1] == objective.layer.weight.item()  # what is kept
+    plain = Line()
+    fit(plain, PLAIN, folder=tmp_path / "plain", report=quiet)
+    assert torch.equal(weights_of(plain), weights_of(objective))
+    assert pd.read_csv(tmp_path / "plain" / LOG)["validation"].isna().all()
+
+
+def test_a_log_is_not_flooded_and_a_terminal_gets_one_line(tmp_path, capsys):
+    lines = []
+    fit(Line(), PLAIN, folder=tmp_path, report=lines.append)
+    assert len(lines) == 2 and "min left" in lines[0]  # the first and the last of twelve rows
+    assert lines[1].startswith("step 12  loss ") and "samples/s" in lines[1]
+    fit(Line(), PLAIN, report=lines.append, bar=True)
+    assert len(lines) == 2
+    shown = capsys.readouterr().err
+    assert "\r" in shown and "loss" in shown and shown.count("\n") == 0
+
+
+def test_a_constant_rate_stays_where_warm_up_has_led():
+    plan = settings_from(Settings, {"schedule": "constant", "warmup_steps": 2})
+    assert [rate_at(plan, step, 0.9) for step in (0, 1, 5)] == [5e-4, 1e-3, 1e-3]
+
+
+def test_a_checkpoint_from_before_a_setting_existed_goes_on(tmp_path):
+    fit(Line(), PLAIN, folder=tmp_path, report=quiet)
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    del state["settings"]["schedule"]
+    torch.save(state, tmp_path / CHECKPOINT)
+    more = settings_from(Settings, {**vars(PLAIN), "steps": 13})
+    assert fit(Line(), more, folder=tmp_path, resume=True, report=quiet).step == 13
 
 
 def test_a_failed_save_leaves_the_checkpoint_that_was_there(tmp_path, monkeypatch):
@@ -203,6 +264,7 @@ def test_a_loss_that_is_no_number_stops_the_run():
         ({"batch_size": "many"}, "batch_size is 'many'"),
         ({"batch_size": 0}, "at least 1"),
         ({"precision": "fp8"}, "expected bf16 or fp32"),
+        ({"schedule": "linear"}, "expected cosine or constant"),
     ],
 )
 def test_wrong_settings_are_named(values, message):

@@ -18,6 +18,9 @@ from transformers import (
     CLIPVisionConfig,
 )
 
+from prismlib.models.classifiers import Classifier
+from prismlib.models.train_classifier import ClassifierSettings, untrained
+
 SENTENCE = (
     "a an the of with without no and in to on normal chest x ray xray radiograph patient showing "
     "severe lots finding findings pleural effusion devices device medical support significant"
@@ -101,6 +104,15 @@ def save_tiny_clip(folder: Path, *, seed: int = 0) -> Path:
     CLIPImageProcessor(
         size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
     ).save_pretrained(folder)
+    return folder
+
+
+def save_tiny_judge(folder: Path, *, size: int = 64) -> Path:
+    """Write a timm folder: an untrained classifier of the four attributes, `size` pixels wide."""
+    settings = ClassifierSettings(image_size=size)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        Classifier(untrained(settings)).save(folder)
     return folder
 
 

@@ -1,6 +1,11 @@
-"""`prism train PART`: trains one part of a model, under `accelerate`."""
+"""`prism train PART`: trains one part of a model, under `accelerate`.
+
+On several GPUs or machines: `accelerate launch --multi_gpu -m prismlib train PART ...`. What is not
+said on the command line is as `data_manifests/training.yaml` has it for the profile and the part.
+"""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +13,7 @@ import yaml
 
 from prismlib import config, paths
 from prismlib.errors import UsageError
+from prismlib.models.presets import count, load_preset
 
 PARTS = ("vae", "text", "clip", "unet", "classifier")
 HELP = "train one part of a model; resumable, bounded in time if asked"
@@ -27,11 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="work folder (default runs/training/PART or its role)",
     )
     add("--profile", default="full", help="whose cohort to train on (%(default)s)")
-    add("--cohort-size", metavar="N", type=int, default=3000, help="subjects (%(default)s)")
-    add("--held-out", metavar="N", type=int, default=64, help="subjects to measure it on")
+    add("--cohort-size", metavar="N", help="subjects to train on, or `all` (default 3000)")
+    add("--held-out", metavar="N", help="development subjects to measure it on (default 64)")
     add("--seed", type=int, help="of the weights and the order of the data (default 0)")
-    add("--model", default="prism-mini", help="where frozen parts come from (%(default)s)")
-    add("--start", metavar="MODEL", help="train this model's part further, not random weights")
+    add("--model", help="where frozen parts come from (default: the profile's model)")
+    add("--start", metavar="MODEL", help="train this model's part further; `nothing`: begin anew")
     add(
         "--export",
         metavar="MODEL",
@@ -47,15 +53,16 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"part {args.part!r}: {config.nearest(args.part, PARTS)}")
     if args.max_seconds is not None and args.max_seconds <= 0:
         raise UsageError(f"--max-seconds is {args.max_seconds:g}; expected more than 0")
-    if min(args.cohort_size, args.held_out) < 1:
-        raise UsageError("--cohort-size and --held-out: expected at least 1")
-    values = _settings(args)
     profile = config.load_profile(args.profile)
+    preset = load_preset(profile.name, args.part)
+    values = {**preset.settings, **_settings(args)}
 
-    from prismlib.models.parts import Request, part_name, train
+    from prismlib.models.parts import train
+    from prismlib.models.request import Request, part_name
 
     name = part_name(args.part, values)
     out = Path(args.out) if args.out else paths.output_root() / "runs" / "training" / name
+    model = args.model or (profile.clip if args.part == "clip" else profile.model)
     record = train(
         Request(
             part=args.part,
@@ -64,16 +71,26 @@ def run(args: argparse.Namespace) -> int:
             values=values,
             resume=args.resume,
             max_seconds=args.max_seconds,
-            cohort_size=args.cohort_size,
-            held_out=args.held_out,
-            model=args.model,
+            cohort_size=_size(args.cohort_size, "--cohort-size", preset.cohort_size),
+            held_out=_size(args.held_out, "--held-out", preset.held_out),
+            model=model,
             export=args.export,
-            start=args.start,
+            start=_start(args.start, model if preset.from_model else None),
+            bar=sys.stderr.isatty(),
             report=lambda line: print(line, flush=True),
         )
     )
-    print(f"{name} is in {out / 'model'}; {_summary(record)}")
+    if record is not None:
+        print(f"{name} is in {out / 'model'}; {_summary(record)}")
     return 0
+
+
+def _size(given: str | None, option: str, preset: int | None) -> int | None:
+    return preset if given is None else count(given, option)
+
+
+def _start(given: str | None, preset: str | None) -> str | None:
+    return preset if given is None else None if given == "nothing" else given
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:

@@ -51,6 +51,12 @@ _SIMULATED = (
     "Every subject that these weights have seen is SIMULATED: drawn by a structural causal model,\n"
     "rendered, never imaged. What the model does to a real radiograph says nothing about a patient."
 )
+_SOME_REAL = (
+    "All subjects but the autoencoder's {images} real radiographs are SIMULATED: drawn by a\n"
+    "structural causal model, rendered, never imaged. The real ones are of ChestX-ray14, by\n"
+    "courtesy of the NIH Clinical Center (Wang et al. 2017). What the model does to a real\n"
+    "radiograph says nothing about a patient."
+)
 _REAL = "These weights were trained on real radiographs under their data set's own licence."
 
 _BEFORE = (
@@ -85,11 +91,10 @@ the split `development`, on which classifiers were calibrated too; notebook 08 h
 def write_card(folder: Path) -> Path:
     """Write `README.md` into a model folder from the records in its `training/`."""
     records = read_records(folder)
-    domain = _SIMULATED if all(record["simulated"] for record in records) else _REAL
     second = _SECOND if (folder / "second_clip").is_dir() else ""
     text = "\n".join(
         [
-            _HEAD.format(name=folder.name, domain=domain, second=second),
+            _HEAD.format(name=folder.name, domain=_domain(records), second=second),
             "## Training\n",
             *_training(records),
             "",
@@ -102,6 +107,13 @@ def write_card(folder: Path) -> Path:
     with paths.written_whole(folder / CARD) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return folder / CARD
+
+
+def _domain(records: list[dict[str, Any]]) -> str:
+    if not all(record["simulated"] for record in records):
+        return _REAL
+    real = [record["real"]["images"] for record in records if record.get("real")]
+    return _SOME_REAL.format(images=max(real)) if real else _SIMULATED
 
 
 def _training(records: list[dict[str, Any]]) -> list[str]:

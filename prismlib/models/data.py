@@ -1,9 +1,11 @@
 """Training images: every subject is rendered or read once, then lies in a memory-mapped file."""
 
+import fcntl
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,14 +45,18 @@ class TrainingImages:
         if size == SIDE:
             return self.images
         path = self.folder / f"images_{size}.npy"
-        if not path.is_file():
-            with paths.written_whole(path) as temporary:
-                small = open_memmap(temporary, "w+", np.uint8, (len(self), size, size))
-                for start in range(0, len(self), 64):
-                    part = as_floats(self.images[start : start + 64])
-                    small[start : start + 64] = as_bytes(resized(part, size)[:, 0].numpy())
-                small.flush()
+        with alone_in(self.folder):
+            if not path.is_file():
+                with paths.written_whole(path) as temporary:
+                    self._reduce(temporary, size)
         return np.load(path, mmap_mode="r")
+
+    def _reduce(self, path: Path, size: int) -> None:
+        small = open_memmap(path, "w+", np.uint8, (len(self), size, size))
+        for start in range(0, len(self), 64):
+            part = as_floats(self.images[start : start + 64])
+            small[start : start + 64] = as_bytes(resized(part, size)[:, 0].numpy())
+        small.flush()
 
 
 def as_floats(images: Bytes) -> torch.Tensor:
@@ -77,15 +83,26 @@ def prepare_images(
     """All images of a cohort, in a folder named by what is in them.
 
     The name comes from the table and from two images, so another cohort, or the same one drawn
-    otherwise, goes into another folder. A killed preparation goes on where it stood.
+    otherwise, goes into another folder. A killed preparation goes on where it stood; of two at the
+    same time one waits for the other.
     """
     key = content_key(cohort)
     folder = (cache or cache_folder()) / key
     whole = folder / "images.npy"
-    if not whole.is_file():
-        _prepare(cohort, folder, workers, report)
-        (folder / "images.part.npy").rename(whole)
+    with alone_in(folder):
+        if not whole.is_file():
+            _prepare(cohort, folder, workers, report)
+            (folder / "images.part.npy").rename(whole)
     return TrainingImages(np.load(whole, mmap_mode="r"), cohort.table, key, folder)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process fills this folder of the cache; the lock dies with its holder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def content_key(cohort: Cohort) -> str:
@@ -107,7 +124,6 @@ class _Share:
 
 
 def _prepare(cohort: Cohort, folder: Path, workers: int, report: Callable[[str], None]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     blocks = -(-len(cohort) // BLOCK)
     _allocate(folder / "images.part.npy", np.uint8, (len(cohort), SIDE, SIDE))
     _allocate(folder / "done.npy", np.bool_, (blocks,))

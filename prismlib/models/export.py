@@ -9,7 +9,8 @@ import diffusers
 from prismlib import paths
 from prismlib.models import architectures, weights
 from prismlib.models.card import write_card
-from prismlib.models.training import LOG
+from prismlib.models.sources import FROZEN, find_source
+from prismlib.models.training_log import LOG
 
 RECORD = "record.json"
 
@@ -33,6 +34,18 @@ def export(out: Path, folders: list[str], model: Path, part: str) -> None:
     write_card(model)
     if model.resolve() == weights.bundled_folder().resolve():
         weights.refresh_manifest()
+
+
+def complete(model: Path, frozen: str) -> None:
+    """Put the frozen parts beside an exported U-Net where the folder has none of its own.
+
+    They are copied byte for byte, so that what was cached of them is still theirs.
+    """
+    source = find_source(frozen).folder
+    for name in FROZEN:
+        if not (model / "pipeline" / name).is_dir():
+            with weights.written_folder(model / "pipeline" / name) as temporary:
+                shutil.copytree(source / name, temporary, dirs_exist_ok=True)
 
 
 def _write_index(pipeline: Path) -> None:

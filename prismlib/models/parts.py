@@ -2,29 +2,29 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from prismlib import paths
-from prismlib.cohorts.cohort import Cohort, open_cohort
+from prismlib.cohorts.cohort import open_cohort
+from prismlib.cohorts.nih import NihCohort
 from prismlib.cohorts.pools import open_pool
-from prismlib.config import Profile
 from prismlib.errors import UsageError
-from prismlib.models import architectures, weights
+from prismlib.models import architectures, ranks, weights
 from prismlib.models.classifiers import Network
 from prismlib.models.clip import ImageTextEncoder
-from prismlib.models.data import TrainingImages, as_floats, cache_folder, prepare_images
-from prismlib.models.devices import best_device
-from prismlib.models.export import RECORD, export
+from prismlib.models.data import TrainingImages, as_floats
+from prismlib.models.export import RECORD, complete, export
 from prismlib.models.judging import finished
 from prismlib.models.latents import prepare_latents
 from prismlib.models.pipeline import LatentDiffusion
 from prismlib.models.places import find_places
 from prismlib.models.records import read_records
+from prismlib.models.request import Request
 from prismlib.models.roles import auxiliary, find_role, targets
 from prismlib.models.tokenizers import save_tokenizer
 from prismlib.models.train_classifier import (
@@ -36,7 +36,6 @@ from prismlib.models.train_classifier import (
     without_auxiliary,
 )
 from prismlib.models.train_clip import (
-    FOLDERS,
     ClipObjective,
     ClipSettings,
     cohort_of,
@@ -51,104 +50,63 @@ from prismlib.models.train_vae import (
     reconstruction_psnr,
     standardize_latents,
 )
-from prismlib.models.training import Objective, Run, Settings, fit, settings_from
+from prismlib.models.training import Run, Settings, settings_from
 from prismlib.models.zero_shot import zero_shot
 
-HELD_OUT = 64  # development subjects on which a part is measured when it is done
-COHORT_SIZE = 3000
 STANDARDIZE = 48  # training images, of 1024 latents each, that the latents' scale comes from
 
+Trained = tuple[list[str], dict[str, Any]]
+NOTHING: Trained = ([], {})  # what is left to do for a process that does not lead
 
-@dataclass(frozen=True)
-class Request:
-    """One call of `prism train`.
 
-    `model` is where frozen parts come from; `export`, if any, the model folder that the trained
-    part goes into, beside the folder `out` that holds its checkpoint and log. `start`, if any, is
-    the model whose part is trained further; otherwise it starts from random weights.
+def train(request: Request) -> dict[str, Any] | None:
+    """Train one part, write it below `out/model`, export it if asked; return its record.
+
+    Under `accelerate launch` every process calls this; the first alone prepares data, writes,
+    measures and reports, and the others give None.
     """
-
-    part: str
-    profile: Profile
-    out: Path
-    values: Mapping[str, Any] = field(default_factory=dict)
-    resume: bool = False
-    max_seconds: float | None = None
-    cohort_size: int = COHORT_SIZE
-    held_out: int = HELD_OUT
-    model: str = weights.BUNDLED
-    export: str | None = None
-    start: str | None = None
-    cache: Path | None = None
-    report: Callable[[str], None] = print
-
-    @property
-    def name(self) -> str:
-        """What the trained part is called: the part, for classifiers the role's folder."""
-        return part_name(self.part, self.values)
-
-    def images(self, split: str, n: int) -> TrainingImages:
-        """Images of a split, prepared."""
-        return self.prepared(open_cohort(self.profile, split, n))
-
-    def prepared(self, cohort: Cohort) -> TrainingImages:
-        """Images of a cohort, in this call's cache."""
-        return prepare_images(cohort, self.cache or cache_folder(), report=self.report)
-
-    def held_out_images(self) -> tuple[torch.Tensor, Any]:
-        """Development images (n, 1, 512, 512) in [0, 1] and their table."""
-        data = self.images("development", self.held_out)
-        return as_floats(data.images[:]), data.table
-
-    def fit(self, objective: Objective, settings: Settings) -> Run:
-        """Run the loop in this call's folder."""
-        objective.to(best_device())
-        return fit(
-            objective,
-            settings,
-            folder=self.out,
-            resume=self.resume,
-            max_seconds=self.max_seconds,
-            report=self.report,
-        )
-
-
-def train(request: Request) -> dict[str, Any]:
-    """Train one part, write it below `out/model`, export it if asked; return its record."""
     if request.part not in TRAINERS:
         raise UsageError(f"part {request.part!r}; expected one of {', '.join(TRAINERS)}")
     kind, trainer = TRAINERS[request.part]
     settings = settings_from(kind, request.values)
+    record: dict[str, Any] | None = None
+    if ranks.leads():
+        record = _led(request, trainer, settings)
+    else:
+        trainer(replace(request, report=ranks.silent, bar=False), settings)
+    ranks.leave()
+    return record
+
+
+def _led(
+    request: Request, trainer: Callable[[Request, Any], Trained], settings: Settings
+) -> dict[str, Any]:
+    """What the leader does: train with the others, then write, export and record alone."""
     request.out.mkdir(parents=True, exist_ok=True)
     folders, record = trainer(request, settings)
-    record = {
+    record = _described(request, settings) | record
+    with paths.written_whole(request.out / RECORD) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    if request.export is not None:
+        export(request.out, folders, weights.model_folder(request.export), request.name)
+        if request.part == "unet":
+            complete(weights.model_folder(request.export), request.model)
+    return record
+
+
+def _described(request: Request, settings: Settings) -> dict[str, Any]:
+    return {
         "part": request.name,
         "profile": request.profile.name,
         "simulated": request.profile.simulated,
         "cohort_size": request.cohort_size,
         "held_out": request.held_out,
+        "model": str(request.model),
         "start": started_from(request),
         "device": _device_name(),
+        "processes": ranks.joined().num_processes,
         "settings": asdict(settings),
-        **record,
     }
-    with paths.written_whole(request.out / RECORD) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    if request.export is not None:
-        export(request.out, folders, weights.model_folder(request.export), request.name)
-    return record
-
-
-def part_name(part: str, values: Mapping[str, Any]) -> str:
-    """The name of what is trained, and of its work folder."""
-    if part == "clip":
-        return FOLDERS.get(str(values.get("pool", ClipSettings.pool)), part)
-    if part != "classifier":
-        return part
-    return find_role(str(values.get("role", ClassifierSettings.role))).folder
-
-
-Trained = tuple[list[str], dict[str, Any]]
 
 
 def _first(
@@ -185,13 +143,17 @@ def _classifier_of(model: str, role: str) -> Any:
 
 def _train_vae(request: Request, settings: VaeSettings) -> Trained:
     data = request.images("train", request.cohort_size)
+    real = request.prepared(NihCohort(settings.real, "train")) if settings.real else None
     vae = _first(request, _vae_of, architectures.autoencoder, settings.seed)
-    run = request.fit(VaeObjective(vae, data, settings), settings)
+    run = request.fit(VaeObjective(vae, data, settings, real), settings)
+    if not ranks.leads():
+        return NOTHING
     latents = standardize_latents(vae, as_floats(data.images[:STANDARDIZE]))
     weights.save_pretrained(vae, request.out / "model/pipeline/vae")
     images, _ = request.held_out_images()
-    record = {"psnr_db": reconstruction_psnr(vae, images), **latents}
-    return ["pipeline/vae"], _record(run, data, record)
+    measured = {"psnr_db": reconstruction_psnr(vae, images), **latents}
+    also = {} if real is None else {"real": {"data": real.key, "images": len(real)}}
+    return ["pipeline/vae"], _record(run, data, measured) | also
 
 
 def _train_tokenizer(request: Request, settings: ClipSettings) -> Trained:
@@ -219,6 +181,8 @@ def _train_clip(request: Request, settings: ClipSettings) -> Trained:
         lambda: ClipObjective(model, tokenizer, data, settings, places), settings.seed
     )
     run = request.fit(objective, settings)
+    if not ranks.leads():
+        return NOTHING
     folder = request.out / "model" / request.name
     save_clip(model, tokenizer, folder)
     images, table = request.held_out_images()
@@ -240,25 +204,36 @@ def _text_side(request: Request, settings: ClipSettings) -> tuple[Any, Any, dict
     if settings.freeze_text:
         kept = ImageTextEncoder.load(request.model)
         return kept.tokenizer, kept.model.text_model.state_dict(), {}
-    _, text = _train_tokenizer(request, settings)
-    folder = request.out / "model/pipeline/tokenizer"
-    return CLIPTokenizer.from_pretrained(folder), None, text
+    with ranks.leader_first() as leads:
+        text = _train_tokenizer(request, settings)[1] if leads else {}
+        folder = request.out / "model/pipeline/tokenizer"
+        return CLIPTokenizer.from_pretrained(folder), None, text
 
 
 def _train_unet(request: Request, settings: UnetSettings) -> Trained:
+    model = _with_unet(request, settings.seed)
     data = request.images("train", request.cohort_size)
-    unet = _first(request, _unet_of, architectures.unet, settings.seed)
-    frozen = LatentDiffusion.load(request.model, unet=unet)
-    inputs = cache_inputs(frozen, data, settings, request.report)
-    unet.requires_grad_(True)
-    objective = UnetObjective(unet, frozen.scheduler, inputs, settings)
-    run = request.fit(objective, settings)
-    weights.save_pretrained(unet, request.out / "model/pipeline/unet")
     held_out = request.images("development", request.held_out)
-    cached = cache_inputs(frozen, held_out, settings, request.report)
-    measured = UnetObjective(unet, frozen.scheduler, cached, settings)
+    with ranks.leader_first():
+        inputs = cache_inputs(model, data, settings, request.report)
+        fixed = cache_inputs(model, held_out, settings, request.report)
+    unet = model.unet.requires_grad_(True)
+    measured = UnetObjective(unet, model.scheduler, fixed, settings)
+    objective = UnetObjective(unet, model.scheduler, inputs, settings)
+    run = request.fit(objective, settings, partial(validation_loss, measured))
+    if not ranks.leads():
+        return NOTHING
+    weights.save_pretrained(unet, request.out / "model/pipeline/unet")
     record = {"validation_noise_mse": validation_loss(measured)}
     return ["pipeline/unet"], _record(run, data, record)
+
+
+def _with_unet(request: Request, seed: int) -> LatentDiffusion:
+    """The frozen parts, and the U-Net to train: that of `start`, or one drawn from a seed."""
+    if request.start == request.model:
+        return LatentDiffusion.load(request.model, device=ranks.device())
+    unet = _first(request, _unet_of, architectures.unet, seed)
+    return LatentDiffusion.load(request.model, device=ranks.device(), unet=unet)
 
 
 def _train_classifier(request: Request, settings: ClassifierSettings) -> Trained:
@@ -274,8 +249,12 @@ def _train_classifier(request: Request, settings: ClassifierSettings) -> Trained
         settings.seed,
     )
     wanted = np.concatenate([wanted, also], axis=1) if request.start is None else wanted
-    objective = objective_for(role, model, data.at(settings.image_size), wanted, settings)
+    with ranks.leader_first():
+        reduced = data.at(settings.image_size)
+    objective = objective_for(role, model, reduced, wanted, settings)
     run = request.fit(objective, settings)
+    if not ranks.leads():
+        return NOTHING
     settle_statistics(objective)
     held_out = request.images("development", request.held_out)
     images, table = as_floats(held_out.images[:]), held_out.table

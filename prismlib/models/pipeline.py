@@ -1,16 +1,19 @@
 """One loaded Stable Diffusion, prism-mini or any 1.x: what editing needs of it."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from prismlib import paths
 from prismlib.errors import UsageError
 from prismlib.models import weights
 from prismlib.models.devices import best_device
 from prismlib.models.loading import OnDisk, failing_as
+from prismlib.models.sources import find_source, load_unet
 from prismlib.models.tokenizers import check_length, tokenize
 
 COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
@@ -23,7 +26,13 @@ class LatentDiffusion(OnDisk):
     (B, C, H/f, W/f), already times the autoencoder's scaling factor.
     """
 
-    def __init__(self, components: dict[str, Any], name: str, folder: Path | None) -> None:
+    def __init__(
+        self,
+        components: dict[str, Any],
+        name: str,
+        folder: Path | None,
+        unet_path: Path | None = None,
+    ) -> None:
         self.vae = components["vae"].eval().requires_grad_(False)
         self.unet = components["unet"].eval().requires_grad_(False)
         self.text_encoder = components["text_encoder"].eval().requires_grad_(False)
@@ -31,6 +40,7 @@ class LatentDiffusion(OnDisk):
         self.scheduler = components["scheduler"]
         self.name = name
         self.folder = folder
+        self.unet_path = unet_path
 
     @classmethod
     def load(
@@ -39,24 +49,41 @@ class LatentDiffusion(OnDisk):
         device: str | torch.device | None = None,
         dtype: torch.dtype = torch.float32,
         unet: Any = None,
+        base: str | Path | None = None,
     ) -> "LatentDiffusion":
         """Load `prism-mini`, a diffusers folder, or a Stable Diffusion 1.x from the hub.
 
-        A `unet`, if given, is taken instead of the folder's, which then need not have one.
+        A fine-tuned U-Net alone, such as the authors' `amar-kr/PRISM` may be, takes its frozen
+        parts from `base`, Stable Diffusion v1.5 if None (see `sources`). A `unet`, if given, is
+        taken instead of the folder's, which then need not have one.
 
-        Raises UsageError for a name that is none of these, PrismError for files that are missing,
-        torn or altered.
+        Raises UsageError for a name that is none of these and for a U-Net that does not fit the
+        text encoder or the autoencoder, PrismError for files that are missing, torn or altered.
         """
-        folder = weights.locate(name_or_path, "pipeline") or _downloaded(str(name_or_path))
-        components = _components(folder, dtype, {} if unet is None else {"unet": unet})
+        source = find_source(name_or_path, base)
+        if unet is None and source.unet is not None:
+            unet = load_unet(source, dtype)
+        components = _components(source.folder, dtype, {} if unet is None else {"unet": unet})
+        _check_fit(components, str(name_or_path))
         for part in ("vae", "unet", "text_encoder"):
             components[part].to(best_device(device))
-        return cls(components, str(name_or_path), folder)
+        return cls(components, str(name_or_path), source.folder, source.unet)
 
     def with_unet(self, unet: Any) -> "LatentDiffusion":
         """The same frozen parts with another U-Net, which is put into evaluation mode."""
         parts = {name: getattr(self, name) for name in COMPONENTS}
-        return LatentDiffusion({**parts, "unet": unet.to(self.device)}, self.name, self.folder)
+        parts["unet"] = unet.to(self.device)
+        return LatentDiffusion(parts, self.name, self.folder, self.unet_path)
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """One SHA-256 over all files of the loaded folder, with that of a U-Net from elsewhere;
+        empty if it never was on disk."""
+        whole = weights.fingerprint(self.folder) if self.folder else ""
+        if self.unet_path is None:
+            return whole
+        alone = paths.sha256 if self.unet_path.is_file() else weights.fingerprint
+        return f"{whole}-{alone(self.unet_path)}"
 
     @property
     def device(self) -> torch.device:
@@ -103,11 +130,17 @@ class LatentDiffusion(OnDisk):
         return self.unet(latents, timestep, encoder_hidden_states=embeddings).sample
 
 
-def _downloaded(name: str) -> Path:
-    from diffusers import StableDiffusionPipeline
-
-    with failing_as(f"no model {name!r} here nor on the hub", UsageError):
-        return Path(StableDiffusionPipeline.download(name, safety_checker=None))
+def _check_fit(components: dict[str, Any], name: str) -> None:
+    """UsageError unless the U-Net reads what the text encoder and the autoencoder give."""
+    unet, vae = components["unet"].config, components["vae"].config
+    reads = {"numbers a token": unet.cross_attention_dim, "latent channels": unet.in_channels}
+    given = (components["text_encoder"].config.hidden_size, vae.latent_channels)
+    for (what, asked), got in zip(reads.items(), given, strict=True):
+        if asked != got:
+            raise UsageError(
+                f"{name}: the U-Net reads {asked} {what}, the frozen parts give {got}; take both "
+                "from one model (prism train: --start and --model)"
+            )
 
 
 def _components(folder: Path, dtype: torch.dtype, given: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from torch.nn.functional import adaptive_max_pool2d
 
 from prismlib import paths, processes
 from prismlib.cohorts.cohort import Cohort
-from prismlib.models.data import BLOCK, PROCESSES, TrainingImages
+from prismlib.models.data import BLOCK, PROCESSES, TrainingImages, alone_in
 
 Maps = npt.NDArray[np.uint8]
 
@@ -68,9 +68,10 @@ def find_places(
     if not cohort.simulated or not names:
         return None
     path = data.folder / FILE
-    if not path.is_file():
-        _draw(cohort, data.folder, names, workers, report)
-        (data.folder / UNDONE).rename(path)
+    with alone_in(data.folder):
+        if not path.is_file():
+            _draw(cohort, data.folder, names, workers, report)
+            (data.folder / UNDONE).rename(path)
     return Places(names, np.load(path, mmap_mode="r"))
 
 

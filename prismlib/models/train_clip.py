@@ -259,7 +259,7 @@ def answers(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return found, worth.astype(np.float32)
 
 
-def cohort_of(profile: Profile, settings: ClipSettings, n: int) -> Cohort:
+def cohort_of(profile: Profile, settings: ClipSettings, n: int | None) -> Cohort:
     """Whose radiographs and captions an image-text encoder sees."""
     if settings.pool == "train":
         return open_cohort(profile, "train", n)

@@ -14,7 +14,7 @@ from torch import Tensor
 from prismlib import paths
 from prismlib.captions import PARAPHRASES, TEMPLATES, caption, paraphrase
 from prismlib.errors import UsageError
-from prismlib.models.data import TrainingImages, as_floats
+from prismlib.models.data import TrainingImages, alone_in, as_floats
 from prismlib.models.tokenizers import overlong
 from prismlib.models.training import Batch, Objective, Settings, shuffled
 
@@ -24,7 +24,8 @@ class UnetSettings(Settings):
     """`captions` is `paraphrases` or one of the paper's templates; `pool` captions per image.
 
     `min_snr_gamma` 0 is the paper's plain loss. `drop_caption` is the share of empty prompts that
-    classifier-free guidance (Ho and Salimans 2022) needs.
+    classifier-free guidance (Ho and Salimans 2022) needs. `gradient_checkpointing` computes
+    activations twice instead of keeping them, for a GPU with too little memory.
     """
 
     batch_size: int = 16
@@ -33,6 +34,8 @@ class UnetSettings(Settings):
     pool: int = 4
     drop_caption: float = 0.1
     min_snr_gamma: float = 5.0
+    gradient_checkpointing: bool = False
+    validation_steps: int = 500
 
     def __post_init__(self) -> None:
         if self.captions not in (PARAPHRASES, *TEMPLATES):
@@ -67,6 +70,8 @@ class UnetObjective(Objective):
     ) -> None:
         super().__init__()
         self.unet, self.scheduler, self.inputs, self.settings = unet, scheduler, inputs, settings
+        if settings.gradient_checkpointing:
+            unet.enable_gradient_checkpointing()
         alphas = scheduler.alphas_cumprod
         self.snr = alphas / (1 - alphas)
 
@@ -122,7 +127,8 @@ def cache_inputs(
 ) -> CachedInputs:
     """Run the frozen parts of `model`, a LatentDiffusion, once over the data.
 
-    The results lie beside the images, named by the weights and captions that they come from.
+    The results lie beside the images, named by the weights and captions that they come from. A
+    latent is its posterior's mean; the authors draw a new sample of the posterior in every step.
     """
     texts, captions = caption_pool(data, settings)
     words = "\n".join([model.part_sha256("text_encoder", "tokenizer"), *texts])
@@ -172,24 +178,37 @@ def _cached(
     report: Callable[[str], None],
 ) -> np.ndarray:
     """`compute` over all items in float16, from the file at `path` if that is there already."""
-    if not path.is_file():
-        report(f"encoding {len(items)} {what} once")
-        with paths.written_whole(path) as temporary:
-            result: np.memmap | None = None
-            for start in range(0, len(items), size):
-                part = compute(items[start : start + size]).cpu().half().numpy()
-                if result is None:
-                    shape = (len(items), *part.shape[1:])
-                    result = np.lib.format.open_memmap(temporary, "w+", np.float16, shape)
-                result[start : start + size] = part
-            if result is not None:
-                result.flush()
+    with alone_in(path.parent):
+        if not path.is_file():
+            report(f"encoding {len(items)} {what} once")
+            with paths.written_whole(path) as temporary:
+                _fill(temporary, items, compute, size)
     return np.load(path, mmap_mode="r")
+
+
+def _fill(
+    path: Path,
+    items: Sequence[Any] | np.ndarray,
+    compute: Callable[[Any], Tensor],
+    size: int,
+) -> None:
+    result: np.memmap | None = None
+    for start in range(0, len(items), size):
+        part = compute(items[start : start + size]).cpu().half().numpy()
+        if result is None:
+            shape = (len(items), *part.shape[1:])
+            result = np.lib.format.open_memmap(path, "w+", np.float16, shape)
+        result[start : start + size] = part
+    if result is not None:
+        result.flush()
 
 
 @torch.no_grad()
 def validation_loss(objective: UnetObjective, samples: int = 256, seed: int = 1234) -> float:
-    """The plain noise error at fixed noise and timesteps, comparable between runs."""
+    """The plain noise error at fixed noise and timesteps, comparable between runs.
+
+    The same `samples` draws of subjects, captions, noise and timesteps whenever it is called.
+    """
     rng, errors = np.random.default_rng(seed), []
     device = next(objective.unet.parameters()).device
     for position in range(0, samples, 32):

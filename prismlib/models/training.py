@@ -2,12 +2,13 @@
 
 A step depends on the settings, the step's number and the weights alone: every random choice is
 drawn from a generator seeded by (seed, step). So a run that was killed and resumed computes what
-an uninterrupted one does, and N processes compute what one does with the same global batch.
+an uninterrupted one does, to the bit, and N processes (`accelerate launch`) compute what one does
+with the same global batch, to rounding; what is normalised over a batch, or contrasted within it,
+is then taken over each process's share.
 """
 
 import contextlib
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
@@ -23,24 +24,32 @@ from torch import Tensor, nn
 
 from prismlib import config, paths
 from prismlib.errors import PrismError, UsageError
-from prismlib.models.devices import best_device
+from prismlib.models import ranks
+from prismlib.models.interruption import Interruption
+from prismlib.models.training_log import LOG as LOG
+from prismlib.models.training_log import Clock, Log
 
 Batch = dict[str, Tensor]
 S = TypeVar("S", bound="Settings")
-CHECKPOINT, LOG = "checkpoint.pt", "training.csv"
+CHECKPOINT = "checkpoint.pt"
+PRECISIONS, SCHEDULES = ("bf16", "fp32"), ("cosine", "constant")
 
 
 @dataclass(frozen=True)
 class Settings:
     """What every part's training is told; parts add their own fields.
 
-    `batch_size` counts samples over all processes. `precision` is `bf16` (autocast) or `fp32`.
+    `batch_size` counts samples over all processes; `accumulation` such batches make a step.
+    `schedule` is `cosine` (to zero at the end) or `constant`, both after the warm-up. With
+    `ema_decay` 0 the last weights are kept, not their average. `precision` is `bf16` (autocast) or
+    `fp32`. Where a part can be validated, it is every `validation_steps` steps; 0 is never.
     """
 
     steps: int = 20_000
     batch_size: int = 16
     accumulation: int = 1
     learning_rate: float = 1e-3
+    schedule: str = "cosine"
     warmup_steps: int = 100
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
@@ -49,6 +58,7 @@ class Settings:
     seed: int = 0
     checkpoint_seconds: float = 120.0
     log_seconds: float = 10.0
+    validation_steps: int = 0
 
 
 class Objective(nn.Module):
@@ -85,8 +95,9 @@ def settings_from(kind: type[S], values: Mapping[str, Any], where: str = "config
             raise UsageError(f"{where}: unknown key {key!r}: {config.nearest(str(key), known)}")
         config.check_type(value, getattr(default, key), f"{where}: {key}")
     settings = kind(**{**asdict(default), **values})
-    if settings.precision not in ("bf16", "fp32"):
-        raise UsageError(f"{where}: precision is {settings.precision!r}; expected bf16 or fp32")
+    for key, allowed in (("precision", PRECISIONS), ("schedule", SCHEDULES)):
+        if (value := getattr(settings, key)) not in allowed:
+            raise UsageError(f"{where}: {key} is {value!r}; expected {' or '.join(allowed)}")
     if min(settings.steps, settings.batch_size, settings.accumulation) < 1:
         raise UsageError(f"{where}: steps, batch_size and accumulation must be at least 1")
     return settings
@@ -107,10 +118,12 @@ def rate_at(settings: Settings, step: int, progress: float) -> float:
     """The learning rate: linear warm-up over steps, then half a cosine to zero over `progress`.
 
     `progress` in [0, 1] is the larger of the shares of steps and of time that are used up, so
-    that a run bounded in time anneals too.
+    that a run bounded in time anneals too. A `constant` schedule stays where warm-up has led.
     """
-    warm = min(1.0, (step + 1) / max(1, settings.warmup_steps))
-    return settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    warm = settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps))
+    if settings.schedule == "constant":
+        return warm
+    return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
 def fit(
@@ -120,15 +133,21 @@ def fit(
     folder: Path | None = None,
     resume: bool = False,
     max_seconds: float | None = None,
+    validate: Callable[[], float] | None = None,
+    bar: bool = False,
     report: Callable[[str], None] = print,
 ) -> Run:
     """Train the objective's parameters in place; they end as their moving average.
 
     With a `folder`, a checkpoint is kept there, written whole every `checkpoint_seconds` and at
     the end, and `training.csv`; `resume` goes on from it. `max_seconds` bounds this call: the
-    loop stops cleanly and the learning rate reaches zero at that time. Ctrl-C saves and stops.
+    loop stops cleanly and a cosine learning rate reaches zero at that time. Ctrl-C and SIGTERM
+    stop it after the step, saved. `validate` measures the averaged weights, see `Settings`. Under
+    `accelerate launch` every process calls this alike, and the first alone writes and reports.
     """
-    return _Loop(objective, settings, folder, report).run(resume, max_seconds)
+    with Interruption() as interruption:
+        loop = _Loop(objective, settings, folder, report if ranks.leads() else ranks.silent, bar)
+        return loop.run(resume, max_seconds, validate, interruption)
 
 
 class _Loop:
@@ -140,10 +159,12 @@ class _Loop:
         settings: Settings,
         folder: Path | None,
         report: Callable[[str], None],
+        bar: bool,
     ) -> None:
         self.settings, self.folder, self.report = settings, folder, report
-        self.accelerator = Accelerator()
-        best_device(self.accelerator.device)  # before the first large tensor is freed
+        ranks.device()  # joins the other processes, before the first large tensor is freed
+        self.accelerator = Accelerator(mixed_precision="no")  # autocast is ours, see `_loss`
+        _check_share(settings, self.accelerator.num_processes)
         self.parameters = [p for p in objective.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
             self.parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
@@ -152,68 +173,95 @@ class _Loop:
         self.model, self.optimizer = self.accelerator.prepare(objective, optimizer)
         self.ema = EMAModel(self.parameters, decay=settings.ema_decay, foreach=True)
         self.step, self.seconds = 0, 0.0
-        self.history: list[dict[str, float]] = []
+        leads = ranks.leads()
+        batch = settings.batch_size * settings.accumulation
+        self.log = Log(settings.steps, batch, folder if leads else None, report, bar and leads)
 
-    def run(self, resume: bool, max_seconds: float | None) -> Run:
+    def run(
+        self,
+        resume: bool,
+        max_seconds: float | None,
+        validate: Callable[[], float] | None,
+        interruption: Interruption,
+    ) -> Run:
         if resume:
             self._restore()
-        clock = _Clock(self.seconds, max_seconds)
+        clock = Clock(self.seconds, max_seconds)
+        self.log.begin(self.log.rows, clock)
         self.objective.train()
         try:
-            self._steps(clock)
-        except KeyboardInterrupt:
-            self.report(f"interrupted at step {self.step}; saved, go on with --resume")
-            self._save(clock)
-            raise
+            interrupted = self._steps(clock, validate, interruption)
+        finally:
+            self.log.end()
         self._save(clock)
+        if interrupted:
+            self.report(f"interrupted at step {self.step}; saved, go on with --resume")
+            raise KeyboardInterrupt
         self.ema.copy_to(self.parameters)
         self.objective.eval()
         finished = self.step >= self.settings.steps
-        return Run(self.step, clock.seconds, finished, pd.DataFrame(self.history))
+        return Run(self.step, clock.seconds, finished, self.log.table())
 
-    def _steps(self, clock: "_Clock") -> None:
-        window = _Window(self.step, clock.seconds)
-        while self.step < self.settings.steps and not self._out_of_time(clock):
-            progress = max(self.step / self.settings.steps, clock.share)
-            rate = rate_at(self.settings, self.step, progress)
-            window.losses.append(self._one_step(rate))
+    def _steps(
+        self, clock: Clock, validate: Callable[[], float] | None, interruption: Interruption
+    ) -> bool:
+        """Step until all is done or time is up; whether somebody asked to stop before that."""
+        settings, asked = self.settings, 0.0
+        while self.step < settings.steps:
+            share = clock.share if ranks.leads() else 0.0
+            share, asked = ranks.agreed(share, interruption.asked)
+            if share >= 1 or asked:
+                break
+            rate = rate_at(settings, self.step, max(self.step / settings.steps, share))
+            loss = self._one_step(rate)
             self.step += 1
-            if clock.seconds - window.seconds >= self.settings.log_seconds:
-                window = self._log(window, clock, rate)
-            if self.folder and clock.since_save >= self.settings.checkpoint_seconds:
+            self.log.add(self.step, loss, rate)
+            validation = self._validated(validate)
+            if validation is not None or self.log.waited >= settings.log_seconds:
+                self.log.write(self.step, validation)
+            if self.folder and clock.since_save >= settings.checkpoint_seconds:
                 self._save(clock)
-        if window.losses:
-            self._log(window, clock, rate)
+        if self.log.losses:
+            self.log.write(self.step)
+        return bool(asked)
 
-    def _out_of_time(self, clock: "_Clock") -> bool:
-        """Whether time is up, decided by the first process for all."""
-        if self.accelerator.num_processes == 1:
-            return clock.share >= 1
-        up = torch.tensor([float(clock.share >= 1)], device=self.accelerator.device)
-        torch.distributed.broadcast(up, src=0)
-        return bool(up.item())
+    def _validated(self, validate: Callable[[], float] | None) -> float | None:
+        """The leader's measure of the averaged weights, at the steps that are asked for."""
+        every, step = self.settings.validation_steps, self.step
+        due = every and (step % every == 0 or step == self.settings.steps)
+        if validate is None or not due or not ranks.leads():
+            return None
+        self.ema.store(self.parameters)
+        self.ema.copy_to(self.parameters)
+        self.objective.eval()
+        try:
+            return validate()
+        finally:
+            self.objective.train()
+            self.ema.restore(self.parameters)
 
     def _one_step(self, rate: float) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        total, parts = 0.0, self.settings.accumulation
+        total, parts = torch.zeros((), device=self.accelerator.device), self.settings.accumulation
         for part in range(parts):
             last = part == parts - 1
             synced = contextlib.nullcontext() if last else self.accelerator.no_sync(self.model)
             with synced:
-                loss = self._loss(part)
-                self.accelerator.backward(loss / parts)
-            total += loss.detach().item() / parts
-        if not math.isfinite(total):
+                loss = self._loss(part) / parts
+                self.accelerator.backward(loss)
+            total += loss.detach()
+        mean = float(self.accelerator.reduce(total, "mean"))
+        if not math.isfinite(mean):
             raise PrismError(
-                f"the loss is {total} at step {self.step}; lower learning_rate, or set precision "
+                f"the loss is {mean} at step {self.step}; lower learning_rate, or set precision "
                 "to fp32, and go on with --resume"
             )
         self.accelerator.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.ema.step(self.parameters)
-        return total
+        return mean
 
     def _loss(self, part: int) -> Tensor:
         settings, accelerator = self.settings, self.accelerator
@@ -226,38 +274,15 @@ class _Loop:
         with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=bf16):
             return self.model(batch)
 
-    def _log(self, window: "_Window", clock: "_Clock", rate: float) -> "_Window":
-        steps, seconds = len(window.losses), max(clock.seconds - window.seconds, 1e-9)
-        batch = self.settings.batch_size * self.settings.accumulation
-        row = {
-            "step": self.step,
-            "samples": self.step * batch,
-            "seconds": round(clock.seconds, 1),
-            "loss": float(np.mean(window.losses)),
-            "learning_rate": rate,
-            "samples_per_second": round(steps * batch / seconds, 2),
-        }
-        self.history.append(row)
-        if self.accelerator.is_main_process:
-            left = clock.left((self.settings.steps - self.step) * seconds / steps)
-            self.report(
-                f"step {self.step}  loss {row['loss']:.4f}  rate {rate:.1e}  "
-                f"{row['samples_per_second']:.1f} samples/s  {left / 60:.1f} min left"
-            )
-            if self.folder:
-                with paths.written_whole(self.folder / LOG) as temporary:
-                    pd.DataFrame(self.history).to_csv(temporary, index=False)
-        return _Window(self.step, clock.seconds)
-
-    def _save(self, clock: "_Clock") -> None:
+    def _save(self, clock: Clock) -> None:
         clock.saved()
-        if not self.folder or not self.accelerator.is_main_process:
+        if not self.folder or not ranks.leads():
             return
         state = {
             "settings": asdict(self.settings),
             "step": self.step,
             "seconds": clock.seconds,
-            "history": self.history,
+            "history": self.log.rows,
             "model": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "ema": self.ema.state_dict(),
@@ -267,60 +292,37 @@ class _Loop:
 
     def _restore(self) -> None:
         path = self.folder / CHECKPOINT if self.folder else None
-        if path is None or not path.is_file():
+        found = path is not None and path.is_file()
+        (somewhere,) = ranks.agreed(float(found))
+        if somewhere and not found:
+            raise PrismError(f"{path} is not seen by every process; put --out on a shared disk")
+        if path is None or not found:
             self.report("nothing to resume yet; starting at step 0")
             return
-        state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
+        device = self.accelerator.device
+        place = device if device.type == "cuda" else device.type  # no "cpu:0", as processes have it
+        state = torch.load(path, map_location=place, weights_only=True)
         self._check(state["settings"], path)
         self.objective.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema.load_state_dict(state["ema"])
         self.step, self.seconds = state["step"], state["seconds"]
-        self.history = state["history"]
+        self.log.rows = state["history"]
         self.report(f"going on at step {self.step}, after {self.seconds / 60:.1f} min")
 
     def _check(self, saved: Mapping[str, Any], path: Path) -> None:
-        free = ("steps", "checkpoint_seconds", "log_seconds")
+        default = asdict(type(self.settings)())  # what a setting was before there was one
+        free = ("steps", "checkpoint_seconds", "log_seconds", "validation_steps")
         for key, value in asdict(self.settings).items():
-            if key not in free and saved.get(key) != value:
+            before = saved.get(key, default[key])
+            if key not in free and before != value:
                 raise UsageError(
-                    f"{path} was trained with {key}={saved.get(key)!r}, this run asks for "
-                    f"{value!r}; use the same settings, or another --out"
+                    f"{path} was trained with {key}={before!r}, this run asks for {value!r}; use "
+                    "the same settings, or another --out"
                 )
 
 
-@dataclass
-class _Window:
-    """Losses since the last line of the log."""
-
-    step: int
-    seconds: float
-
-    def __post_init__(self) -> None:
-        self.losses: list[float] = []
-
-
-class _Clock:
-    """Seconds of training over all sessions, and the share of this session's bound."""
-
-    def __init__(self, before: float, bound: float | None) -> None:
-        self.before, self.budget = before, None if bound is None else before + bound
-        self.started = self.last_save = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        return self.before + time.monotonic() - self.started
-
-    @property
-    def share(self) -> float:
-        return 0.0 if self.budget is None else self.seconds / max(self.budget, 1e-9)
-
-    @property
-    def since_save(self) -> float:
-        return time.monotonic() - self.last_save
-
-    def saved(self) -> None:
-        self.last_save = time.monotonic()
-
-    def left(self, by_steps: float) -> float:
-        return by_steps if self.budget is None else min(by_steps, self.budget - self.seconds)
+def _check_share(settings: Settings, processes: int) -> None:
+    if settings.batch_size % processes:
+        got = f"batch_size is {settings.batch_size}, shared by {processes} processes"
+        raise UsageError(f"{got}; expected a multiple of {processes}")

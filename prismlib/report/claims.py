@@ -13,12 +13,12 @@ low, so it is never too narrow.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prismlib import paths
-from prismlib.config import nearest
+from prismlib.config import load_profile, nearest
 from prismlib.errors import PrismError, UsageError
 from prismlib.report.artefacts import write_json
 from prismlib.report.expected import Claim, read_claims
@@ -108,6 +108,8 @@ def write_claims(profile: str, manifest: Path | None = None) -> Path:
     manifest = manifest or paths.manifests() / "expected.yaml"
     folder = paths.figures(profile)
     claims = read_claims(manifest)
+    if not load_profile(profile).simulated:
+        claims = [of_patients(claim) for claim in claims]
     rows = [astuple(assess(claim, folder)) for claim in claims]
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"n": "Int64"})
     path = folder / "claims.csv"
@@ -117,6 +119,11 @@ def write_claims(profile: str, manifest: Path | None = None) -> Path:
     inputs = {file.name: paths.sha256(file) for file in [manifest, *tables] if file.is_file()}
     write_json({"name": "claims", "profile": profile, "inputs": inputs}, folder / "claims.json")
     return path
+
+
+def of_patients(claim: Claim) -> Claim:
+    """The same claim where the tables are of real radiographs, so that distances count."""
+    return replace(claim, domain="real_radiographs") if claim.domain == "simulated" else claim
 
 
 def _read(claim: Claim, folder: Path) -> Reading:
@@ -148,7 +155,7 @@ def _cell(claim: Claim, table: "pd.DataFrame", where: Mapping[str, Any]) -> Read
             )
     picked = table
     for column, wanted in where.items():
-        picked = picked[[_same(cell, wanted) for cell in picked[column]]]
+        picked = picked.loc[[_same(cell, wanted) for cell in picked[column]]]
     row = ", ".join(f"{column}={wanted}" for column, wanted in where.items())
     evidence = f"{place} [{row}] {lookup.column}"
     if len(picked) == 0:

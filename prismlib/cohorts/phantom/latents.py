@@ -43,10 +43,15 @@ def latent_measures(scene: Scene, subject: Subject) -> dict[str, float]:
 
 
 def _angle(outline: NDArray[np.floating], fluid_mm: float) -> float:
-    """Between wall and dome at the recess; fluid that rises flattens it to 90 degrees and more."""
+    """Between wall and dome at the recess; fluid that rises flattens it to 90 degrees and more.
+
+    NaN where the outline has no wall or no dome beside the recess.
+    """
     corner = outline[np.argmax(outline[:, 1])]
     beside = outline[np.hypot(*(outline - corner).T) < ANGLE_MM]
     wall, dome = beside[beside[:, 0] >= corner[0] - 1], beside[beside[:, 0] < corner[0] - 1]
+    if not len(wall) or not len(dome):
+        return float("nan")
     up, inwards = wall.mean(axis=0) - corner, dome.mean(axis=0) - corner
     cosine = up @ inwards / (np.linalg.norm(up) * np.linalg.norm(inwards))
     angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))

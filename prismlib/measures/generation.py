@@ -1,0 +1,116 @@
+"""Whether images sampled from prompts show what was asked for, and are nobody's copy."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+
+from prismlib.errors import UsageError
+from prismlib.measures.judges import Answers, balanced_accuracy, resampled
+
+RARE = 0.01  # the quantile of held-out subjects' distances below which a sample is near a copy
+_UNKNOWN = (float("nan"),) * 5
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PromptAgreement:
+    """A judge's balanced agreement with what prompts say of one attribute.
+
+    `generated` is of images sampled from the prompts, `real` of the subjects whom the prompts
+    describe; `ratio` is one by the other, with its 95% bootstrap interval over subjects.
+    """
+
+    attribute: str
+    n: int
+    n_positive: int
+    generated: float
+    real: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """How near samples lie to training subjects, beside how near subjects held out do.
+
+    Medians of each one's distance to its nearest training subject. `near` is the share of samples
+    nearer than all but 1% of the held-out subjects; a generator that copies has far more of them,
+    one that copies nobody about 1%.
+    """
+
+    features: str
+    n_training: int
+    n_generated: int
+    n_held_out: int
+    generated: float
+    held_out: float
+    near: float
+
+
+def prompt_agreement(
+    attributes: Sequence[str],
+    thresholds: Mapping[str, float],
+    generated: Array,
+    real: Array,
+    asked: Array,
+    patients: Sequence[Any],
+) -> list[PromptAgreement]:
+    """A row an attribute from probabilities (N, k) of samples and of the subjects described.
+
+    `asked` (N, k) is 1 or 0 where the prompt says so and NaN where it says nothing; such rows take
+    no part. Raises UsageError if shapes differ.
+    """
+    if not generated.shape == real.shape == asked.shape == (len(patients), len(attributes)):
+        raise UsageError(
+            f"got probabilities of {generated.shape} and {real.shape}, prompts of {asked.shape}; "
+            f"expected ({len(patients)}, {len(attributes)}) for all"
+        )
+    names = np.asarray(patients)
+    rows = []
+    for column, attribute in enumerate(attributes):
+        told = ~np.isnan(asked[:, column])
+        both = [
+            Answers(
+                scores[told, column],
+                asked[told, column] == 1,
+                names[told],
+                float(thresholds[attribute]),
+            )
+            for scores in (generated, real)
+        ]
+        rows.append(_agreement(attribute, *both))
+    return rows
+
+
+def _agreement(attribute: str, generated: Answers, real: Answers) -> PromptAgreement:
+    n, positive = len(generated.truth), int(generated.truth.sum())
+    if positive in (0, n):
+        return PromptAgreement(attribute, n, positive, *_UNKNOWN)
+    made, known = balanced_accuracy(generated), balanced_accuracy(real)
+    draws = [resampled(answers)["balanced_accuracy"] for answers in (generated, real)]
+    low, high = np.nanquantile(draws[0] / draws[1], [0.025, 0.975])
+    return PromptAgreement(
+        attribute, n, positive, made, known, made / known, float(low), float(high)
+    )
+
+
+def nearness(name: str, training: Tensor, generated: Tensor, held_out: Tensor) -> Nearness:
+    """Distances between features (N, D), (M, D) and (K, D); `name` says what sees them."""
+    finder = NearestNeighbors(n_neighbors=1).fit(training.numpy())
+    samples, others = (finder.kneighbors(some.numpy())[0][:, 0] for some in (generated, held_out))
+    return Nearness(
+        features=name,
+        n_training=len(training),
+        n_generated=len(generated),
+        n_held_out=len(held_out),
+        generated=float(np.median(samples)),
+        held_out=float(np.median(others)),
+        near=float((samples < np.quantile(others, RARE)).mean()),
+    )
