@@ -18,16 +18,18 @@ Config = Mapping[str, Any]
 
 MAX_TOKENS = 77
 
-# 512x512 pixels become 32x32 latents of 8 channels; 0.94 M numbers.
+# 512x512 pixels become 32x32 latents of 16 channels: as many numbers as factor 8 with 4, at a
+# quarter of a U-Net step's price. Few channels where pixels are many, as those levels cost most;
+# 2.8 M numbers.
 AUTOENCODER: Config = MappingProxyType(
     {
         "in_channels": 3,
         "out_channels": 3,
         "down_block_types": ("DownEncoderBlock2D",) * 5,
         "up_block_types": ("UpDecoderBlock2D",) * 5,
-        "block_out_channels": (16, 32, 32, 48, 64),
+        "block_out_channels": (16, 16, 32, 64, 128),
         "layers_per_block": 1,
-        "latent_channels": 8,
+        "latent_channels": 16,
         "norm_num_groups": 8,
         "sample_size": 512,
         "scaling_factor": 1.0,  # measured after training
@@ -39,8 +41,6 @@ AUTOENCODER: Config = MappingProxyType(
 UNET: Config = MappingProxyType(
     {
         "sample_size": 32,
-        "in_channels": 8,
-        "out_channels": 8,
         "down_block_types": (
             "DownBlock2D",
             "CrossAttnDownBlock2D",
@@ -50,7 +50,6 @@ UNET: Config = MappingProxyType(
         "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         "block_out_channels": (48, 64, 64, 80),
         "layers_per_block": 1,
-        "cross_attention_dim": 128,
         "attention_head_dim": 4,
         "norm_num_groups": 16,
     }
@@ -103,9 +102,12 @@ def autoencoder(config: Config = AUTOENCODER) -> AutoencoderKL:
     return AutoencoderKL(**config)
 
 
-def unet(config: Config = UNET) -> UNet2DConditionModel:
-    """An untrained U-Net."""
-    return UNet2DConditionModel(**config)
+def unet(
+    latent_channels: int = 16, text_width: int = 128, config: Config = UNET
+) -> UNet2DConditionModel:
+    """An untrained U-Net for latents of so many channels and so many numbers a token."""
+    channels = {"in_channels": latent_channels, "out_channels": latent_channels}
+    return UNet2DConditionModel(**config, **channels, cross_attention_dim=text_width)
 
 
 def clip(vocabulary: int, start: int, end: int, config: Config = CLIP) -> CLIPModel:

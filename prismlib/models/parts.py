@@ -26,6 +26,7 @@ from prismlib.models.places import find_places
 from prismlib.models.records import read_records
 from prismlib.models.request import Request
 from prismlib.models.roles import auxiliary, find_role, targets
+from prismlib.models.sources import find_source, widths
 from prismlib.models.tokenizers import save_tokenizer
 from prismlib.models.train_classifier import (
     ClassifierSettings,
@@ -232,7 +233,8 @@ def _with_unet(request: Request, seed: int) -> LatentDiffusion:
     """The frozen parts, and the U-Net to train: that of `start`, or one drawn from a seed."""
     if request.start == request.model:
         return LatentDiffusion.load(request.model, device=ranks.device())
-    unet = _first(request, _unet_of, architectures.unet, seed)
+    sizes = widths(find_source(request.model))
+    unet = _first(request, _unet_of, lambda: architectures.unet(*sizes), seed)
     return LatentDiffusion.load(request.model, device=ranks.device(), unet=unet)
 
 

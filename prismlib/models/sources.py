@@ -64,6 +64,13 @@ def load_unet(source: Source, dtype: Any) -> Any:
         )
 
 
+def widths(source: Source) -> tuple[int, int]:
+    """How many channels a source's latents have, and how many numbers its text encoder a token."""
+    keys = {"vae": "latent_channels", "text_encoder": "hidden_size"}
+    latents, text = (_config(source.folder / part / "config.json")[keys[part]] for part in keys)
+    return int(latents), int(text)
+
+
 def _numbers(path: Path) -> dict[str, Any]:
     import torch
     from safetensors.torch import load_file
@@ -96,10 +103,12 @@ def _unet_alone(folder: Path) -> Path | None:
 
 
 def _class_in(config: Path) -> str | None:
-    if not config.is_file():
-        return None
-    with failing_as(f"{config} cannot be read"):
-        return json.loads(config.read_text(encoding="utf-8")).get("_class_name")
+    return _config(config).get("_class_name") if config.is_file() else None
+
+
+def _config(path: Path) -> dict[str, Any]:
+    with failing_as(f"{path} cannot be read"):
+        return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _downloaded(name: str) -> Path:
