@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from prismlib.cohorts import pools
-from prismlib.cohorts.labels import ATTRIBUTES, in_picture
+from prismlib.cohorts.labels import ATTRIBUTES, in_picture, normal
 from prismlib.cohorts.phantom.cohort import PhantomCohort
 from prismlib.cohorts.pools import LEAK, POOLS, leak_rows, open_pool
 from prismlib.cohorts.sealed import SEALED_N
@@ -84,6 +84,15 @@ def test_the_judges_pool_has_no_link_of_devices_with_effusion():
     there = in_picture(natural, "Pleural Effusion")
     assert abs(drawn[effusion].mean() - drawn[~effusion].mean()) < 0.03
     assert worn[there].mean() - worn[~there].mean() > 0.1
+
+
+def test_normal_subjects_have_nothing_and_grow_at_the_end():
+    few, more = (open_pool(FULL, "normal", n) for n in (5, 9))
+    assert normal(more.table).all() and set(more.table["Patient"]) <= patients("biased", 64_000)
+    pd.testing.assert_frame_equal(few.table, more.table.iloc[:5])
+    np.testing.assert_array_equal(few.image(4), more.image(4))
+    with pytest.raises(UsageError, match="pool 'normal'; it has"):
+        open_pool(FULL, "normal", 64_000)
 
 
 def test_more_than_a_pool_has_and_unknown_roles_are_refused():

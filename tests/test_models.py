@@ -441,6 +441,27 @@ def test_training_starts_from_a_models_part(part, weight, trained, tmp_path, mon
             torch.testing.assert_close(after[key].float(), value.float(), atol=2e-3, rtol=2e-3)
 
 
+def test_a_base_learns_from_normal_subjects_and_fine_tuning_starts_from_it(trained, monkeypatch):
+    monkeypatch.setenv("PRISM_OUTPUT", str(trained.parent))
+    kept = ["--set", "learning_rate=1.0e-12", "--set", "weight_decay=0.0", "--model", str(trained)]
+    only = ["--set", "subjects=normal", "--export", str(trained)]
+    assert main(["train", "unet", *SMALL, *kept, *only]) == 0
+    base = trained / "base_unet"
+    record = json.loads((trained / "training" / "base_unet.json").read_text())
+    assert record["part"] == "base_unet" and record["images"] == 2 and record["start"] is None
+    out = trained.parent / "from_base"
+    assert main(["train", "unet", *SMALL, *kept, "--start", str(base), "--out", str(out)]) == 0
+    record = json.loads((out / "record.json").read_text())
+    assert [started["part"] for started in record["start"]] == ["base_unet"]
+    name = "diffusion_pytorch_model.safetensors"
+    before, after = (load_file(at / name) for at in (base, out / "model" / "pipeline" / "unet"))
+    for key, value in before.items():
+        torch.testing.assert_close(after[key].float(), value.float(), atol=2e-3, rtol=2e-3)
+    shutil.rmtree(base)
+    for suffix in ("json", "csv"):
+        (trained / "training" / f"base_unet.{suffix}").unlink()
+
+
 @pytest.mark.parametrize("role", ["biased", "guide", "reader", "leaky"])
 def test_every_role_is_trained_and_loaded_by_its_name(role, tmp_path, monkeypatch):
     monkeypatch.setenv("PRISM_OUTPUT", str(tmp_path))

@@ -86,6 +86,11 @@ def visible(table: pd.DataFrame, attribute: str) -> pd.Series:
     return ~((worst > 0) & (worst < VISIBLE))
 
 
+def normal(table: pd.DataFrame) -> pd.Series:
+    """Whether nothing is found and no device is there, bool (n,)."""
+    return in_picture(table, "No Finding") & ~in_picture(table, "Support Devices")
+
+
 def frontal(table: pd.DataFrame) -> pd.DataFrame:
     """The rows that are frontal views, with their index; all, in a table that names no views."""
     if "Frontal/Lateral" not in table:

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from prismlib.cohorts.cohort import Cohort, Image, Truth, open_cohort
+from prismlib.cohorts.labels import normal
 from prismlib.cohorts.splits import paper_split
 from prismlib.config import Profile
 from prismlib.errors import UsageError
@@ -50,6 +51,10 @@ POOLS: Mapping[str, Pool] = MappingProxyType(
     }
 )
 
+
+NORMAL = "normal"
+"""Subjects of the generator's split without any finding or device: its base learns anatomy."""
+SEARCHED = 64_000  # rows among which a simulated cohort's normal subjects are looked for; 4% are
 
 LEAK = ("leaky", "strict")
 """Two classifiers that show what the paper's split by image is worth: see `leak_rows`."""
@@ -99,18 +104,28 @@ def open_pool(
 ) -> PartOfCohort:
     """The first `n` subjects of a role's pool, all if None.
 
-    For the two of `LEAK`, `n` counts the subjects of the biased pool that are split.
+    For the two of `LEAK`, `n` counts the subjects of the biased pool that are split; `NORMAL` are
+    the normal ones among them.
 
     Raises UsageError for an unknown role, and for more subjects than the pool has.
     """
     if role in LEAK:
         return _leak(profile, role, n or LEAK_SIZE, seed)
+    if role == NORMAL:
+        return _normal(profile, n, seed)
     if role not in POOLS:
-        raise UsageError(f"role {role!r}; expected one of {', '.join((*POOLS, *LEAK))}")
+        raise UsageError(f"role {role!r}; expected one of {', '.join((*POOLS, NORMAL, *LEAK))}")
     pool = POOLS[role]
     if profile.simulated:
         return _simulated(pool, role, n, profile.seed if seed is None else seed)
     return _real(pool, role, open_cohort(profile, pool.split, None, seed), n)
+
+
+def _normal(profile: Profile, n: int | None, seed: int | None) -> PartOfCohort:
+    whole = open_pool(profile, "biased", SEARCHED if profile.simulated else None, seed)
+    rows = np.flatnonzero(normal(whole.table))
+    _check(len(rows) if n is None else n, len(rows), NORMAL)
+    return PartOfCohort(whole, rows[:n], f"{whole.name}-{NORMAL}")
 
 
 @dataclass(frozen=True)

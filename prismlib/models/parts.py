@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from prismlib import paths
 from prismlib.cohorts.cohort import open_cohort
 from prismlib.cohorts.nih import NihCohort
-from prismlib.cohorts.pools import open_pool
+from prismlib.cohorts.pools import NORMAL, open_pool
 from prismlib.errors import UsageError
 from prismlib.models import architectures, ranks, weights
 from prismlib.models.classifiers import Network
@@ -44,7 +45,13 @@ from prismlib.models.train_clip import (
     text_encoder_of,
 )
 from prismlib.models.train_text import learned_tokenizer
-from prismlib.models.train_unet import UnetObjective, UnetSettings, cache_inputs, validation_loss
+from prismlib.models.train_unet import (
+    BASE,
+    UnetObjective,
+    UnetSettings,
+    cache_inputs,
+    validation_loss,
+)
 from prismlib.models.train_vae import (
     VaeObjective,
     VaeSettings,
@@ -90,7 +97,7 @@ def _led(
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     if request.export is not None:
         export(request.out, folders, weights.model_folder(request.export), request.name)
-        if request.part == "unet":
+        if "pipeline/unet" in folders:
             complete(weights.model_folder(request.export), request.model)
     return record
 
@@ -130,8 +137,8 @@ def _vae_of(model: str) -> Any:
     return LatentDiffusion.load(model).vae.float()
 
 
-def _unet_of(model: str) -> Any:
-    return LatentDiffusion.load(model).unet.float()
+def _unet_of(model: str, base: str) -> Any:
+    return LatentDiffusion.load(model, base=base).unet.float()
 
 
 def _clip_of(model: str) -> Any:
@@ -213,7 +220,10 @@ def _text_side(request: Request, settings: ClipSettings) -> tuple[Any, Any, dict
 
 def _train_unet(request: Request, settings: UnetSettings) -> Trained:
     model = _with_unet(request, settings.seed)
-    data = request.images("train", request.cohort_size)
+    if settings.subjects == NORMAL:
+        data = request.prepared(open_pool(request.profile, NORMAL, request.cohort_size))
+    else:
+        data = request.images("train", request.cohort_size)
     held_out = request.images("development", request.held_out)
     with ranks.leader_first():
         inputs = cache_inputs(model, data, settings, request.report)
@@ -224,9 +234,10 @@ def _train_unet(request: Request, settings: UnetSettings) -> Trained:
     run = request.fit(objective, settings, partial(validation_loss, measured))
     if not ranks.leads():
         return NOTHING
-    weights.save_pretrained(unet, request.out / "model/pipeline/unet")
+    folder = BASE if settings.subjects == NORMAL else "pipeline/unet"
+    weights.save_pretrained(unet, request.out / "model" / folder)
     record = {"validation_noise_mse": validation_loss(measured)}
-    return ["pipeline/unet"], _record(run, data, record)
+    return [folder], _record(run, data, record)
 
 
 def _with_unet(request: Request, seed: int) -> LatentDiffusion:
@@ -234,7 +245,9 @@ def _with_unet(request: Request, seed: int) -> LatentDiffusion:
     if request.start == request.model:
         return LatentDiffusion.load(request.model, device=ranks.device())
     sizes = widths(find_source(request.model))
-    unet = _first(request, _unet_of, lambda: architectures.unet(*sizes), seed)
+    unet = _first(
+        request, partial(_unet_of, base=request.model), lambda: architectures.unet(*sizes), seed
+    )
     return LatentDiffusion.load(request.model, device=ranks.device(), unet=unet)
 
 
@@ -287,7 +300,10 @@ def started_from(request: Request) -> list[dict[str, Any]] | None:
     """The records of the part that the training went on from; None if it began with nothing."""
     if request.start is None:
         return None
-    return [record for record in read_records(request.start) if record["part"] == request.name]
+    model, name = request.start, request.name
+    if Path(model).name == BASE:  # a part of a model, not a whole one
+        model, name = str(Path(model).parent), BASE
+    return [record for record in read_records(model) if record["part"] == name]
 
 
 def _device_name() -> str:

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 
 from prismlib.cohorts.cohort import Cohort, open_cohort
+from prismlib.cohorts.pools import NORMAL
 from prismlib.config import Profile
 from prismlib.models import ranks, weights
 from prismlib.models.data import TrainingImages, as_floats, cache_folder, prepare_images
 from prismlib.models.roles import find_role
 from prismlib.models.train_classifier import ClassifierSettings
 from prismlib.models.train_clip import FOLDERS, ClipSettings
+from prismlib.models.train_unet import BASE
 from prismlib.models.training import Objective, Run, Settings, fit
 
 
@@ -88,6 +90,8 @@ def part_name(part: str, values: Mapping[str, Any]) -> str:
     """The name of what is trained, and of its work folder."""
     if part == "clip":
         return FOLDERS.get(str(values.get("pool", ClipSettings.pool)), part)
+    if part == "unet" and values.get("subjects") == NORMAL:
+        return BASE
     if part != "classifier":
         return part
     return find_role(str(values.get("role", ClassifierSettings.role))).folder

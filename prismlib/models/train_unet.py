@@ -13,16 +13,22 @@ from torch import Tensor
 
 from prismlib import paths
 from prismlib.captions import PARAPHRASES, TEMPLATES, caption, paraphrase
+from prismlib.cohorts.pools import NORMAL
 from prismlib.errors import UsageError
 from prismlib.models.data import TrainingImages, alone_in, as_floats
 from prismlib.models.tokenizers import overlong
 from prismlib.models.training import Batch, Objective, Settings, shuffled
+
+BASE = "base_unet"  # what a U-Net of normal subjects alone is called
+SUBJECTS = ("all", NORMAL)
 
 
 @dataclass(frozen=True)
 class UnetSettings(Settings):
     """`captions` is `paraphrases` or one of the paper's templates; `pool` captions per image.
 
+    `subjects` is `all`, or `normal`: those without any finding or device, who make the base U-Net
+    that fine-tuning starts from.
     `min_snr_gamma` 0 is the paper's plain loss. `drop_caption` is the share of empty prompts that
     classifier-free guidance (Ho and Salimans 2022) needs. `gradient_checkpointing` computes
     activations twice instead of keeping them, for a GPU with too little memory.
@@ -31,6 +37,7 @@ class UnetSettings(Settings):
     batch_size: int = 16
     learning_rate: float = 1e-3
     captions: str = PARAPHRASES
+    subjects: str = "all"
     pool: int = 4
     drop_caption: float = 0.1
     min_snr_gamma: float = 5.0
@@ -43,6 +50,8 @@ class UnetSettings(Settings):
                 f"captions {self.captions!r}; expected {PARAPHRASES} or one of "
                 f"{', '.join(TEMPLATES)}"
             )
+        if self.subjects not in SUBJECTS:
+            raise UsageError(f"subjects {self.subjects!r}; expected one of {', '.join(SUBJECTS)}")
 
 
 @dataclass(frozen=True)

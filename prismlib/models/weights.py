@@ -23,8 +23,8 @@ from prismlib.errors import PrismError, UsageError
 
 BUNDLED = "prism-mini"
 PARTS = (
-    "pipeline", "clip", "classifier", "biased_classifier", "guide_classifier", "reader", "verifier",
-    "measurer", "leaky_classifier", "strict_classifier", "second_clip",
+    "pipeline", "base_unet", "clip", "second_clip", "classifier", "biased_classifier",
+    "guide_classifier", "reader", "verifier", "measurer", "leaky_classifier", "strict_classifier",
 )  # fmt: skip
 MANIFEST = "weights.yaml"
 SHARD_SIZE = "15MB"
@@ -48,13 +48,18 @@ def model_folder(name_or_path: str | Path) -> Path:
 def locate(name_or_path: str | Path, part: str) -> Path | None:
     """The folder of one part (one of `PARTS`) of a model.
 
-    `name_or_path` is the bundled model's name (then its files are verified), a folder with the
-    part's name inside, or the part's own folder. None for `owner/name`, which can only be a
+    `name_or_path` is the bundled model's name or that with one of its parts, as
+    `prism-mini/base_unet` (then files are verified), a folder with the part's name inside, or the
+    part's own folder. None for `owner/name`, which can only be a
     repository on the hub. Raises UsageError if it is none of these.
     """
     if str(name_or_path) == BUNDLED:
         verify(part)
         return bundled_folder() / part
+    owner, _, named = str(name_or_path).partition("/")
+    if owner == BUNDLED and named in PARTS:
+        verify(named)
+        return bundled_folder() / named
     folder = Path(name_or_path)
     if folder.is_dir():
         return folder / part if (folder / part).is_dir() else folder
