@@ -5,15 +5,29 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prismlib import captions
-from prismlib.captions import EDIT_PROMPTS, OTHER_WORDS, TEMPLATES, caption, paraphrase
+from prismlib import captions, paths
+from prismlib.captions import EDIT_PROMPTS, OTHER_WORDS, TEMPLATES, caption, describe, paraphrase
+from prismlib.captions.reports import read_reports, reports_path
+from prismlib.captions.wordings import (
+    ABSENT,
+    HEADS,
+    HELD_OUT,
+    NEVER_TRAINED,
+    PRESENT,
+    TRAINED,
+    UNTAUGHT,
+    ask,
+    questions,
+)
 from prismlib.cohorts.labels import ATTRIBUTES, LABELS
-from prismlib.errors import UsageError
+from prismlib.errors import PrismError, UsageError
 
 KINDS = ("pacemaker", "central_line", "ecg_leads", "endotracheal_tube")
+FINDINGS = tuple(name for name in LABELS if name not in ("No Finding", "Support Devices"))
 VALUES = st.sampled_from([1.0, 0.0, -1.0, np.nan])
 ROWS = st.fixed_dictionaries(dict.fromkeys(LABELS, VALUES))
 SEEDS = st.integers(0, 2**32 - 1)
@@ -83,26 +97,39 @@ def test_unknown_templates_and_policies_are_refused():
         caption({}, policy="u-two")
 
 
-def statements(text):
-    """What a caption says: names said to be there, and names said not to be.
+VERBS = r"(with|showing|demonstrating|that shows) "
+UNSEEN = re.compile(rf"\b({'|'.join(NEVER_TRAINED)})")
+DEGREE = re.compile(r"^(mild|moderate|severe) ")
 
-    Written apart from the code under test: the text is cut at commas and at each connective.
+
+def parts(text):
+    """What a caption says after its head, cut at commas; its head's own word of normality.
+
+    Written apart from the code under test.
     """
-    text = text.lower()
-    there, not_there = set(), set()
-    if text.startswith("normal "):
-        there.add("no finding")
-    body = re.sub(r"^(normal )?(chest x-?ray of (a|the) patient|chest x-ray|x-ray of the patient"
-                  r"|an x-ray)", "", text)  # fmt: skip
-    for part in filter(None, (part.strip() for part in body.split(","))):
-        part = re.sub(r"^(with|showing) ", "", part)
-        negated = re.match(r"(no|without) (.*)", part)
+    head, _, body = re.match(
+        r"((?:(?:ab)?normal )?(?:frontal )?(?:an x-ray|(?:chest x-?ray|x-ray|(?:chest )?radiograph)"
+        r"(?: of (?:a|the) patient)?))( |$)(.*)", text.lower()
+    ).groups()  # fmt: skip
+    return head, [part.strip() for part in body.split(",") if part.strip()]
+
+
+def statements(text):
+    """Names that a caption says are there, and names that it says are not."""
+    head, body = parts(text)
+    there = {"no finding"} if head.startswith("normal ") else set()
+    not_there = {"no finding"} if head.startswith("abnormal ") else set()
+    for part in body:
+        part = re.sub(f"^{VERBS}", "", part)
+        negated = re.match(r"(no|without|negative for) (.*)", part)
         if negated and negated[2] in ("finding", "significant findings"):
             there.add("no finding")
+        elif part == "significant findings":
+            not_there.add("no finding")
         elif negated:
             not_there.add(negated[2])
         elif not part.startswith("possible "):
-            there.add(re.sub(r"^(severe|lots of) ", "", part))
+            there.add(re.sub(r"^(mild|moderate|severe|lots of) ", "", part))
     return there, not_there
 
 
@@ -115,7 +142,7 @@ def truth(labels, name):
     raise AssertionError(f"a caption speaks of {name!r}, which no label is about")
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(ROWS, st.sets(st.sampled_from(KINDS)) | st.none(), SEEDS)
 def test_a_paraphrase_never_contradicts_a_label(labels, carried, seed):
     if carried is not None:
@@ -132,6 +159,95 @@ def test_what_may_be_there_is_called_possible(labels, seed):
     text = paraphrase(labels, np.random.default_rng(seed)).lower()
     for name in re.findall(r"possible ([a-z ]+)", text):
         assert truth(labels, name) == -1, text
+
+
+SEVERE = st.fixed_dictionaries(
+    {f"severity:{label}": st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.65, 0.9]) for label in FINDINGS}
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(ROWS, SEVERE, SEEDS)
+def test_a_degree_is_the_tables_and_nothing_known_is_denied(labels, severities, seed):
+    text = paraphrase(labels | severities, np.random.default_rng(seed))
+    known = {name.removeprefix("severity:").lower(): s for name, s in severities.items()}
+    for part in parts(text)[1]:
+        part = re.sub(f"^{VERBS}", "", part)
+        if found := DEGREE.match(part):
+            severity = known[part.removeprefix(found[0])]
+            bounds = {"mild": (0.1, 0.1), "moderate": (0.3, 0.5), "severe": (0.65, 0.9)}
+            low, high = bounds[found[1]]
+            assert low <= severity <= high, text
+    there, not_there = statements(text)
+    assert not any(known.get(name) for name in not_there), text
+    assert "no finding" not in there or not any(known.values()), text
+
+
+@given(ROWS, st.none() | SEVERE, st.sets(st.sampled_from(KINDS)) | st.none(), SEEDS)
+def test_a_description_claims_what_its_text_says_and_is_true_of_its_row(
+    labels, severities, carried, seed
+):
+    row = labels | (severities or {})
+    row = row if carried is None else with_kinds(row, carried)
+    description = describe(row, np.random.default_rng(seed))
+    for claim in description.claims:
+        value = row[claim.column]
+        assert claim.low <= (0.0 if np.isnan(value) else value) < claim.high, description
+    there, not_there = statements(description.text)
+    said = {c.column.lower().removeprefix("device:").replace("_", " "): c.high > 1
+            for c in description.claims if not c.column.startswith("severity:")}  # fmt: skip
+    names = {"medical devices": "support devices"}
+    told = {names.get(name, name): True for name in there}
+    told |= {names.get(name, name): False for name in not_there}
+    carried_named = {kind.replace("_", " ") for kind in KINDS} & there
+    assert {**told, **({"support devices": True} if carried_named else {})} == said
+
+
+@settings(max_examples=200, deadline=None)
+@given(ROWS, SEEDS)
+def test_what_is_never_trained_on_is_in_no_paraphrase_and_no_question(labels, seed):
+    rng = np.random.default_rng(seed)
+    texts = [paraphrase(labels, rng), *(t for name in ATTRIBUTES for t in ask(name, rng))]
+    texts += [caption(labels, template) for template in TEMPLATES]
+    for text in texts:
+        assert not UNSEEN.search(text.lower()), text
+
+
+def test_every_held_out_wording_has_words_that_are_never_trained_on():
+    for wording in (*HELD_OUT, *UNTAUGHT):
+        for text in (t for pair in questions(wording).values() for t in pair):
+            assert UNSEEN.search(text.lower()), text
+    for wording in TRAINED:
+        assert wording.head in HEADS
+        assert wording.present in PRESENT and wording.absent in ABSENT
+
+
+def test_a_question_is_a_sentence_and_its_negation():
+    asked = questions(TRAINED[0])
+    head = "chest x-ray of the patient"
+    assert asked["Pleural Effusion"] == (
+        f"{head} with pleural effusion", f"{head} with no pleural effusion"
+    )  # fmt: skip
+    assert asked["No Finding"] == (f"{head} with no finding", f"{head} with a finding")
+    free = questions(UNTAUGHT[0])["Support Devices"]
+    assert free == ("lungs having support devices", "lungs free of support devices")
+
+
+def test_the_reports_are_read_from_the_package():
+    manifest = yaml.safe_load((paths.manifests() / "radiology_reports.yaml").read_text())
+    assert paths.sha256(reports_path()) == manifest["sha256"]
+    reports = list(read_reports())
+    assert len(reports) == manifest["reports"] == 3955
+    assert sum(not report for report in reports) == manifest["blank"]
+    assert "XXXX" not in "".join(reports)
+    assert np.mean(["effusion" in report.lower() for report in reports]) > 0.5
+
+
+def test_a_torn_archive_of_reports_is_named(tmp_path):
+    torn = tmp_path / "reports.tgz"
+    torn.write_bytes(reports_path().read_bytes()[:5000])
+    with pytest.raises(PrismError, match=r"reports\.tgz is not the archive"):
+        list(read_reports(torn))
 
 
 @given(st.sets(st.sampled_from(KINDS), min_size=1), SEEDS)

@@ -206,7 +206,8 @@ def test_our_preprocessing_is_clips_own(trained):
     from transformers import CLIPImageProcessor
 
     encoder = ImageTextEncoder.load(trained)
-    grey = np.random.default_rng(0).integers(0, 256, (224, 224, 1), dtype=np.uint8)
+    side = encoder.size
+    grey = np.random.default_rng(0).integers(0, 256, (side, side, 1), dtype=np.uint8)
     processor = CLIPImageProcessor.from_pretrained(trained / "clip")
     pixels = processor(images=[grey.repeat(3, axis=2)], return_tensors="pt")["pixel_values"]
     theirs = encoder.model.get_image_features(pixel_values=pixels)

@@ -33,6 +33,7 @@ LABELS = (
 ATTRIBUTES = ("Pleural Effusion", "Cardiomegaly", "No Finding", "Support Devices")
 POLICIES = ("u-zeros", "u-ones", "u-ignore")
 VALUES = (1.0, 0.0, -1.0)
+VISIBLE = 0.3  # severity from which a finding is usually seen
 UNCERTAIN = {"u-zeros": 0.0, "u-ones": 1.0, "u-ignore": np.nan}
 
 _PATIENT = re.compile(r"(?:^|/)(?P<Patient>patient[^/]+)(?:/(?P<Study>study[^/]+))?(?=/|$)")
@@ -72,6 +73,17 @@ def in_picture(table: pd.DataFrame, attribute: str) -> pd.Series:
     if attribute == "No Finding":
         return (severities == 0).all(axis=1)
     return table[f"severity:{attribute}"] > 0
+
+
+def visible(table: pd.DataFrame, attribute: str) -> pd.Series:
+    """Whether an attribute, or that it is not there, can be seen, bool (n,).
+
+    False for findings below severity `VISIBLE`; for No Finding, where what is sick is so by no more
+    than that. True for all devices, and for all of a table without severities.
+    """
+    columns = "severity:" if attribute == "No Finding" else f"severity:{attribute}"
+    worst = table.filter(like=columns).max(axis=1)
+    return ~((worst > 0) & (worst < VISIBLE))
 
 
 def normal(table: pd.DataFrame) -> pd.Series:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from prismlib.cohorts.cohort import Cohort, Image, Truth, open_cohort
 from prismlib.cohorts.labels import normal
@@ -86,6 +87,11 @@ class PartOfCohort:
     def scene(self, index: int) -> Any:
         """The drawn anatomy of row `index`; a simulated cohort's alone."""
         return self._simulated().scene(int(self.rows[index]))
+
+    def masks(self, index: int) -> dict[str, NDArray[np.bool_]]:
+        """What lies where in row `index`, bool (512, 512) each; a simulated cohort's alone."""
+        masks: dict[str, NDArray[np.bool_]] = self._simulated().masks(int(self.rows[index]))
+        return masks
 
     def _simulated(self) -> Any:
         if not self.simulated:

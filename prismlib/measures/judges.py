@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 from torchmetrics.functional.classification import binary_calibration_error
 
-from prismlib.cohorts.labels import binarize, in_picture
+from prismlib.cohorts.labels import VISIBLE, binarize, in_picture, visible
 
 if TYPE_CHECKING:
     from prismlib.models.classifiers import Classifier
 
 BINS = 15  # of equal width, of the expected calibration error
 DRAWS = 1000
-VISIBLE, EASY = 0.3, 0.65  # severities from which a finding is usually, and easily, seen
+EASY = 0.65  # severity from which a finding is easily seen
 AGES = (0, 50, 70, 200)
 UNKNOWN = float("nan")
 
@@ -91,7 +91,7 @@ def _by_severity(table: pd.DataFrame, attribute: str) -> dict[str, Mask]:
     worst = table.filter(like=columns).max(axis=1).to_numpy()
     kept = there if attribute == "No Finding" else ~there
     return {
-        "visible": kept | (worst >= VISIBLE),
+        "visible": visible(table, attribute).to_numpy(),
         "severity hard": kept | ((worst > 0) & (worst < VISIBLE)),
         "severity usual": kept | ((worst >= VISIBLE) & (worst < EASY)),
         "severity easy": kept | (worst >= EASY),

@@ -27,7 +27,7 @@ from a fresh clone, with nothing to download.
 - `pipeline/`: autoencoder, text encoder, tokenizer, U-Net and DDIM scheduler;
   `diffusers.StableDiffusionPipeline.from_pretrained(folder)` loads it
 - `clip/`: image-text encoder for S_CLIP (Equation 1);
-  `transformers.CLIPModel.from_pretrained(folder)` loads it
+  `transformers.CLIPModel.from_pretrained(folder)` loads it{second}
 - `classifier/`: the independent judge, an EfficientNet with a head for each of the four attributes;
   `timm.create_model("local-dir:" + folder, pretrained=True)` loads it. Radiographs of 512 pixels
   are dealt to four channels of 256 (`torch.nn.functional.pixel_unshuffle`, 2), then 0.5 is taken
@@ -42,6 +42,10 @@ from a fresh clone, with nothing to download.
 Weights are stored in float16 and load as float32. Bytes and SHA-256 of every file are in
 `data_manifests/weights.yaml` and are checked at every load by name.
 """
+
+_SECOND = """
+- `second_clip/`: another, from other patients; it selects nothing, so that
+  S_CLIP can be reported by one that had no part in the choice"""
 
 _SIMULATED = (
     "Every subject that these weights have seen is SIMULATED: drawn by a structural causal model,\n"
@@ -87,9 +91,10 @@ the split `development`, on which classifiers were calibrated too; notebook 08 h
 def write_card(folder: Path) -> Path:
     """Write `README.md` into a model folder from the records in its `training/`."""
     records = read_records(folder)
+    second = _SECOND if (folder / "second_clip").is_dir() else ""
     text = "\n".join(
         [
-            _HEAD.format(name=folder.name, domain=_domain(records)),
+            _HEAD.format(name=folder.name, domain=_domain(records), second=second),
             "## Training\n",
             *_training(records),
             "",

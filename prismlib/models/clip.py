@@ -31,11 +31,15 @@ class ImageTextEncoder(OnDisk):
         cls,
         name_or_path: str | Path = weights.BUNDLED,
         device: str | torch.device | None = None,
+        part: str = "clip",
     ) -> "ImageTextEncoder":
-        """Load `prism-mini`'s encoder, a transformers folder, or a CLIP from the hub."""
+        """Load `prism-mini`'s encoder, a transformers folder, or a CLIP from the hub.
+
+        `part` `second_clip` is the encoder of disjoint subjects, which selected no edit.
+        """
         from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-        folder = weights.locate(name_or_path, "clip") or downloaded(
+        folder = weights.locate(name_or_path, part) or downloaded(
             str(name_or_path), "CLIP", ["*.json", "*.txt", "model*.safetensors"]
         )
         with failing_as(f"{folder} cannot be loaded as a CLIP"):

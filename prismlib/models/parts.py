@@ -23,11 +23,12 @@ from prismlib.models.export import RECORD, complete, export
 from prismlib.models.judging import finished
 from prismlib.models.latents import prepare_latents
 from prismlib.models.pipeline import LatentDiffusion
+from prismlib.models.places import find_places
 from prismlib.models.records import read_records
 from prismlib.models.request import Request
 from prismlib.models.roles import auxiliary, find_role, targets
 from prismlib.models.sources import find_source, widths
-from prismlib.models.tokenizers import save_tokenizer, train_tokenizer
+from prismlib.models.tokenizers import save_tokenizer
 from prismlib.models.train_classifier import (
     ClassifierSettings,
     objective_for,
@@ -39,11 +40,11 @@ from prismlib.models.train_classifier import (
 from prismlib.models.train_clip import (
     ClipObjective,
     ClipSettings,
-    caption_corpus,
+    cohort_of,
     save_clip,
     text_encoder_of,
-    zero_shot,
 )
+from prismlib.models.train_text import learned_tokenizer
 from prismlib.models.train_unet import (
     BASE,
     UnetObjective,
@@ -58,6 +59,7 @@ from prismlib.models.train_vae import (
     standardize_latents,
 )
 from prismlib.models.training import Run, Settings, settings_from
+from prismlib.models.zero_shot import zero_shot
 
 STANDARDIZE = 48  # training images, of 1024 latents each, that the latents' scale comes from
 
@@ -163,40 +165,39 @@ def _train_vae(request: Request, settings: VaeSettings) -> Trained:
 
 
 def _train_tokenizer(request: Request, settings: ClipSettings) -> Trained:
-    cohort = open_cohort(request.profile, "train", request.cohort_size)
-    rng = np.random.default_rng(settings.seed)
-    texts = list(caption_corpus(cohort.table, rng, settings.paraphrases))
-    tokenizer = train_tokenizer(texts, settings.vocabulary)
+    cohort = cohort_of(request.profile, settings, request.cohort_size)
+    tokenizer, record = learned_tokenizer(
+        cohort.table, settings.seed, settings.paraphrases, settings.vocabulary
+    )
     save_tokenizer(tokenizer, request.out / "model/pipeline/tokenizer")
-    lengths = [len(ids) for ids in tokenizer(sorted(set(texts)))["input_ids"]]
-    record = {
-        "texts": len(texts),
-        "distinct_texts": len(lengths),
-        "vocabulary": len(tokenizer),
-        "longest_text_tokens": max(lengths),
-    }
     return ["pipeline/tokenizer"], record
 
 
 def _train_clip(request: Request, settings: ClipSettings) -> Trained:
     if request.start is not None and not settings.freeze_text:
         raise UsageError("--start of clip goes with `--set freeze_text=true`: it keeps a text side")
-    data = request.images("train", request.cohort_size)
+    cohort = cohort_of(request.profile, settings, request.cohort_size)
+    data = request.prepared(cohort)
+    places = find_places(cohort, data, report=request.report) if settings.place_weight else None
     tokenizer, text_tower, text = _text_side(request, settings)
     ids = (len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id)
     model = _first(request, _clip_of, lambda: architectures.clip(*ids), settings.seed)
     if text_tower is not None:
         model.text_model.load_state_dict(text_tower)
         model.text_model.requires_grad_(False)
-    objective = _seeded(lambda: ClipObjective(model, tokenizer, data, settings), settings.seed)
+    objective = _seeded(
+        lambda: ClipObjective(model, tokenizer, data, settings, places), settings.seed
+    )
     run = request.fit(objective, settings)
     if not ranks.leads():
         return NOTHING
-    folder = request.out / "model/clip"
+    folder = request.out / "model" / request.name
     save_clip(model, tokenizer, folder)
     images, table = request.held_out_images()
     text["zero_shot"] = zero_shot(ImageTextEncoder.load(folder), images, table)
     record = _record(run, data, text)
+    if settings.pool != "train":
+        return [request.name], record
     if text_tower is not None:
         before = [r for r in read_records(request.model) if r["part"] == "clip"]
         return ["clip"], {**record, "text_tower_from": before}

@@ -14,6 +14,7 @@ from prismlib.models import ranks, weights
 from prismlib.models.data import TrainingImages, as_floats, cache_folder, prepare_images
 from prismlib.models.roles import find_role
 from prismlib.models.train_classifier import ClassifierSettings
+from prismlib.models.train_clip import FOLDERS, ClipSettings
 from prismlib.models.train_unet import BASE
 from prismlib.models.training import Objective, Run, Settings, fit
 
@@ -45,7 +46,7 @@ class Request:
 
     @property
     def name(self) -> str:
-        """What the trained part is called: the part, for classifiers the role's folder."""
+        """What the trained part is called: see `part_name`."""
         return part_name(self.part, self.values)
 
     def images(self, split: str, n: int | None) -> TrainingImages:
@@ -87,6 +88,8 @@ class Request:
 
 def part_name(part: str, values: Mapping[str, Any]) -> str:
     """The name of what is trained, and of its work folder."""
+    if part == "clip":
+        return FOLDERS.get(str(values.get("pool", ClipSettings.pool)), part)
     if part == "unet" and values.get("subjects") == NORMAL:
         return BASE
     if part != "classifier":

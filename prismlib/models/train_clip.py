@@ -1,7 +1,6 @@
 """The image-text encoder: CLIP on radiographs and paraphrased captions."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,46 +11,71 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax, normalize
 
-from prismlib.captions import EDIT_PROMPTS, OTHER_WORDS, TEMPLATES, caption, paraphrase
-from prismlib.cohorts.labels import ATTRIBUTES, LABELS, binarize
+from prismlib.captions import PARAPHRASES, TEMPLATES, Description, caption, describe
+from prismlib.captions.claims import agreement, claimed, known_columns
+from prismlib.captions.claims import claims as claims
+from prismlib.captions.claims import truth_table as truth_table
+from prismlib.captions.wordings import ask
+from prismlib.cohorts.cohort import Cohort, open_cohort
+from prismlib.cohorts.labels import ATTRIBUTES, binarize, in_picture, visible
+from prismlib.cohorts.pools import open_pool
+from prismlib.config import Profile
+from prismlib.errors import UsageError
 from prismlib.models import weights
-from prismlib.models.data import TrainingImages, as_floats
+from prismlib.models.architectures import VOCABULARY
+from prismlib.models.augmentation import Variation, moved_by, varied
+from prismlib.models.data import TrainingImages
+from prismlib.models.places import CELLS, Places
 from prismlib.models.tokenizers import save_tokenizer, tokenize
 from prismlib.models.training import Batch, Objective, Settings, shuffled
 
 MEAN, STD = 0.5, 0.25
-SHARPNESS = 10.0  # the head sees unit vectors, whose parts are small
-_MARGIN = 16  # pixels by which the kept image is larger than the crop that is drawn from it
-
-# What is asked of held-out images: which of two sentences fits better?
-QUESTIONS = {
-    "Pleural Effusion": ("chest x-ray of the patient with pleural effusion",
-                         "chest x-ray of the patient with no pleural effusion"),
-    "Cardiomegaly": ("chest x-ray of the patient with cardiomegaly",
-                     "chest x-ray of the patient with no cardiomegaly"),
-    "No Finding": ("chest x-ray of the patient with no finding",
-                   "chest x-ray of the patient with pleural effusion, cardiomegaly"),
-    "Support Devices": ("chest x-ray of the patient with support devices",
-                        "chest x-ray of the patient with no support devices"),
-}  # fmt: skip
+POOLS = ("train", "encoder")
+FOLDERS = {"train": "clip", "encoder": "second_clip"}
+SHARPEST = 100.0  # the scale of cosines at most, as CLIP has it
+PRESENT_WEIGHT = 4.0  # of a patch in which something lies; most are empty
+_RARE = -4.0  # the logit at which the head for places begins
 
 
 @dataclass(frozen=True)
 class ClipSettings(Settings):
-    """`paraphrases` per image and `vocabulary` are the tokenizer's.
+    """`captions` is `paraphrases` or one of the paper's templates; `pool` whose subjects are seen.
 
-    `label_weight` is that of the labels' own cross-entropy beside the contrastive loss.
+    The pool `train` is the generator's; `encoder` makes the second encoder, for reporting, from
+    subjects that share no patient with it. `paraphrases` per image and `vocabulary` are the
+    tokenizer's. The weights are those of what is learnt beside the contrastive loss: of the
+    labels, of telling a sentence from its negation (with paraphrases alone), and of where things
+    lie (where the cohort is simulated); 0 leaves one out. `shift` and `blur` are `Variation`'s.
     `freeze_text` keeps the text tower and tokenizer of the model that is there already, so that a
     U-Net trained on it stays valid, and trains the images' side alone.
     """
 
-    batch_size: int = 64
+    batch_size: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
+    captions: str = PARAPHRASES
+    pool: str = "train"
     paraphrases: int = 8
-    vocabulary: int = 800
+    vocabulary: int = VOCABULARY
     label_weight: float = 1.0
+    question_weight: float = 1.0
+    place_weight: float = 1.0
+    shift: float = 0.05
+    blur: float = 1.5
     freeze_text: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("captions", self.captions, (PARAPHRASES, *TEMPLATES)),
+            ("pool", self.pool, POOLS),
+        ):
+            if value not in known:
+                raise UsageError(f"{name} {value!r}; expected one of {', '.join(known)}")
+        if self.freeze_text and self.pool != "train":
+            raise UsageError(
+                "freeze_text keeps the first encoder's text tower; the second, of pool "
+                f"{self.pool!r}, shares nothing with it: leave freeze_text out"
+            )
 
 
 class ClipObjective(Objective):
@@ -59,142 +83,187 @@ class ClipObjective(Objective):
 
     Captions of label tables repeat: in a batch, "with no support devices" is true of many images.
     Plain InfoNCE would push all but one of them away. Here the target of a caption is spread
-    evenly over the images whose labels agree with everything it says, and likewise for an image.
+    evenly over the images with which everything it says agrees, and likewise for an image.
 
-    A batch of pairs says little about one image, and there are few images. So a linear head on the
-    image's embedding also learns the labels that the captions are made of; it is then discarded.
+    A batch of pairs says little about one image, and there are few images. So three things more
+    are learnt. Each image is asked, for each attribute, which of a sentence and its negation fits;
+    both answers weigh the same, so that zero is the natural threshold. A linear head on what the
+    vision tower gives learns labels, findings and device kinds; another, on its patches, where
+    they lie. Both heads are discarded.
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, data: TrainingImages, settings: ClipSettings
+        self,
+        model: Any,
+        tokenizer: Any,
+        data: TrainingImages,
+        settings: ClipSettings,
+        places: Places | None = None,
     ) -> None:
         super().__init__()
+        model.set_attn_implementation("eager")  # a CPU's fused attention is slower backwards
         self.model, self.tokenizer, self.settings = model, tokenizer, settings
-        self.size = int(model.config.vision_config.image_size)
-        self.images = data.at(self.size + _MARGIN)
+        vision = model.config.vision_config
+        self.size = int(vision.image_size)
+        self.grid = self.size // int(vision.patch_size)
+        self.images = data.at(self.size)
         self.rows = data.table.to_dict("records")
-        self.labels = data.table[list(LABELS)].fillna(0.0).to_numpy()
+        self.known = known_columns(data.table)
         self.targets = head_targets(data.table)
-        self.head = torch.nn.Linear(model.config.projection_dim, self.targets.shape[1])
+        self.answers, self.worth = (torch.from_numpy(part) for part in answers(data.table))
+        self.places = places if settings.place_weight else None
+        self.variation = Variation(shift=0.0, blur=settings.blur)
+        self.head = torch.nn.Linear(vision.hidden_size, self.targets.shape[1])
+        if self.places is not None:
+            self.finder = torch.nn.Linear(vision.hidden_size, len(self.places.names))
+            torch.nn.init.constant_(self.finder.bias, _RARE)
+
+    @property
+    def asks(self) -> bool:
+        """Whether sentences and their negations are learnt; no template of the paper has any."""
+        return self.settings.captions == PARAPHRASES and self.settings.question_weight > 0
 
     def draw(self, rng: np.random.Generator, position: int, size: int) -> Batch:
-        """Images at a small random shift and brightness, ids of a fresh paraphrase, who fits."""
+        """Varied images, ids of a fresh caption each, who fits, what is asked and the answers."""
         rows = shuffled(len(self.images), self.settings.seed, position, size)
-        captions = [paraphrase(self.rows[i], rng) for i in rows]
-        corners = rng.integers(0, _MARGIN + 1, (size, 2))
-        crops = np.stack(
-            [
-                self.images[i, y : y + self.size, x : x + self.size]
-                for i, (y, x) in zip(rows, corners, strict=True)
-            ]
-        )
-        gain = torch.from_numpy(rng.uniform(0.9, 1.1, (size, 1, 1, 1)).astype(np.float32))
-        pixels = ((as_floats(crops) * gain).clamp(0, 1) - MEAN) / STD
-        fits = truth_table(captions, self.labels[rows])
+        described = [self._describe(self.rows[i], rng) for i in rows]
+        fits = agreement(described, {name: values[rows] for name, values in self.known.items()})
         np.fill_diagonal(fits, True)
-        return {
-            "pixels": pixels,
-            "ids": torch.tensor(tokenize(self.tokenizer, captions)),
+        batch = {
+            **self._pictures(rows, rng),
+            "ids": torch.tensor(tokenize(self.tokenizer, [each.text for each in described])),
             "fits": torch.from_numpy(fits),
             "targets": self.targets[rows],
         }
+        if self.asks:
+            batch |= self._questions(rows, rng)
+        return batch
+
+    def _describe(self, row: Mapping[str, Any], rng: np.random.Generator) -> Description:
+        if self.settings.captions == PARAPHRASES:
+            return describe(row, rng)
+        return claimed(caption(row, self.settings.captions))
+
+    def _pictures(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
+        """Images (B, 1, s, s), each moved and varied, and in which patch what lies (B, k, g, g)."""
+        reach = self.settings.shift
+        shifts = rng.uniform(-reach, reach, (len(rows), 2))
+        pixels = np.round(shifts * self.size).astype(int)
+        images = np.stack(
+            [moved_by(self.images[row], *by) for row, by in zip(rows, pixels, strict=True)]
+        )
+        batch = {"pixels": (varied(images, rng, self.variation) - MEAN) / STD}
+        if self.places is not None:
+            cells = np.round(shifts * CELLS).astype(int)
+            batch["places"] = self.places.of(rows, self.grid, cells)
+        return batch
+
+    def _questions(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
+        """Ids of two sentences for each attribute (B, 4, 2, 77), the answers and their worth.
+
+        A batch shares its sentences: two wordings of each pair, dealt to the images in turn.
+        """
+        pairs = [[ask(name, rng) for name in ATTRIBUTES] for _ in range(2)]
+        texts = [text for wording in pairs for pair in wording for text in pair]
+        ids = torch.tensor(tokenize(self.tokenizer, texts)).unflatten(0, (2, len(ATTRIBUTES), 2))
+        return {
+            "questions": ids[torch.arange(len(rows)) % 2],
+            "answers": self.answers[rows],
+            "worth": self.worth[rows],
+        }
 
     def forward(self, batch: Batch) -> Tensor:
-        """The symmetric cross-entropy of a batch against its soft targets."""
-        output = self.model(
-            input_ids=batch["ids"], pixel_values=batch["pixels"].expand(-1, 3, -1, -1)
-        )
-        logits = output.logits_per_text.float()
-        fits = batch["fits"].float()
-        to_images = -(fits / fits.sum(1, keepdim=True) * log_softmax(logits, dim=1)).sum(1)
-        to_texts = -(fits / fits.sum(0, keepdim=True) * log_softmax(logits, dim=0)).sum(0)
-        contrast = (to_images.mean() + to_texts.mean()) / 2
-        return contrast + self.settings.label_weight * self._label_loss(output, batch["targets"])
+        """The sum of the losses, weighted."""
+        settings = self.settings
+        seen = self.model.vision_model(pixel_values=batch["pixels"].expand(-1, 3, -1, -1))
+        pictures = normalize(self.model.visual_projection(seen.pooler_output).float(), dim=-1)
+        texts = self._embedded(batch["ids"])
+        scale = self.model.logit_scale.exp().clamp(max=SHARPEST)
+        loss = contrast(scale * texts @ pictures.T, batch["fits"].float())
+        loss = loss + settings.label_weight * self._label_loss(seen, batch["targets"])
+        if self.asks:
+            loss = loss + settings.question_weight * self._question_loss(scale, pictures, batch)
+        if self.places is not None:
+            loss = loss + settings.place_weight * self._place_loss(seen, batch["places"])
+        return loss
 
-    def _label_loss(self, output: Any, targets: Tensor) -> Tensor:
-        """Cross-entropy of the labels that are known, from the normalised image embedding."""
-        answers = self.head(output.image_embeds * SHARPNESS).float()
-        known = ~targets.isnan()
-        losses = binary_cross_entropy_with_logits(answers, targets.nan_to_num(), reduction="none")
-        return (losses * known).sum() / known.sum().clamp_min(1)
+    def _embedded(self, ids: Tensor) -> Tensor:
+        """Normalised embeddings (B, D) of ids (B, 77); nothing is computed for padding."""
+        end = int((ids == self.tokenizer.eos_token_id).int().argmax(dim=1).max()) + 1
+        read = self.model.text_model(input_ids=ids[:, :end]).pooler_output
+        return normalize(self.model.text_projection(read).float(), dim=-1)
+
+    def _label_loss(self, seen: Any, targets: Tensor) -> Tensor:
+        """Cross-entropy of what is known, from what the vision tower gives."""
+        return known_loss(self.head(seen.pooler_output).float(), targets)
+
+    def _question_loss(self, scale: Tensor, pictures: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy of preferring each sentence to its negation."""
+        distinct, index = batch["questions"].flatten(0, 2).unique(dim=0, return_inverse=True)
+        texts = self._embedded(distinct)[index].unflatten(0, batch["questions"].shape[:3])
+        nearer = (pictures[:, None] * (texts[:, :, 0] - texts[:, :, 1])).sum(-1)
+        return known_loss(scale * nearer, batch["answers"], batch["worth"])
+
+    def _place_loss(self, seen: Any, places: Tensor) -> Tensor:
+        """Cross-entropy of where things lie, summed over the things; what is there weighs more."""
+        patches = seen.last_hidden_state[:, 1:]
+        found = self.finder(patches).float().transpose(1, 2).unflatten(2, places.shape[2:])
+        more = torch.full((1,), PRESENT_WEIGHT, device=found.device)
+        losses = binary_cross_entropy_with_logits(found, places, reduction="none", pos_weight=more)
+        return losses.mean(dim=(0, 2, 3)).sum()
+
+
+def contrast(logits: Tensor, fits: Tensor) -> Tensor:
+    """The symmetric cross-entropy of logits (texts, images) against soft targets.
+
+    `fits` (texts, images) is 1 where a text is true of an image; each row and column holds a 1.
+    """
+    to_images = -(fits / fits.sum(1, keepdim=True) * log_softmax(logits, dim=1)).sum(1)
+    to_texts = -(fits / fits.sum(0, keepdim=True) * log_softmax(logits, dim=0)).sum(0)
+    return (to_images.mean() + to_texts.mean()) / 2
+
+
+def known_loss(logits: Tensor, targets: Tensor, worth: Tensor | None = None) -> Tensor:
+    """The mean cross-entropy over targets that are not NaN, each weighted by its worth."""
+    known = (~targets.isnan()).float() * (1.0 if worth is None else worth)
+    losses = binary_cross_entropy_with_logits(logits, targets.nan_to_num(), reduction="none")
+    return (losses * known).sum() / known.sum().clamp_min(1)
 
 
 def head_targets(table: pd.DataFrame) -> Tensor:
-    """Attributes and, where the table tells them, device kinds: 1, 0 or NaN for uncertain."""
-    devices = table[[name for name in table if str(name).startswith("device:")]]
-    known = pd.concat([binarize(table, "u-ignore"), devices], axis="columns")
+    """What the head learns: 1, 0 or NaN for what is not known, float (n, k).
+
+    The attributes as they are reported, then each device kind and finding that the table knows.
+    """
+    columns = table.filter(regex="^(device|severity):")
+    known = pd.concat([binarize(table, "u-ignore"), (columns > 0).astype(float)], axis="columns")
     return torch.from_numpy(known.to_numpy(dtype=np.float32, copy=True))
 
 
-_NEGATED = re.compile(r"\b(?:no|without)\s+([a-z ]+)")
+def answers(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Of each image and attribute whether it is there, and what that answer weighs, (n, 4) each.
 
-
-def claims(text: str) -> dict[str, float]:
-    """What a caption says of the labels: 1 there, 0 not there; "possible" says nothing."""
-    text = text.lower()
-    normal = "no finding" in text or "no significant finding" in text or "normal" in text
-    said = {"No Finding": 1.0} if normal else {}
-    absent = ",".join(_NEGATED.findall(text))
-    sure = re.sub(r"possible [a-z ]+", "", text)
-    for label in LABELS:
-        words = ("support device", "medical device") if label == "Support Devices" else (label,)
-        for word in (word.lower() for word in words):
-            if label != "No Finding" and word in sure:
-                said[label] = 0.0 if word in absent else 1.0
-    return said
-
-
-def truth_table(captions: Sequence[str], labels: np.ndarray) -> np.ndarray:
-    """Bool (captions, images): whether all that a caption says agrees with an image's labels.
-
-    `labels` (images, 14) holds 1, 0 and -1; an uncertain label agrees with neither answer.
+    The truth where the table knows it, NaN below visible severity; elsewhere what is reported.
+    Yes and no weigh the same in total.
     """
-    fits = np.ones((len(captions), len(labels)), dtype=bool)
-    for row, text in enumerate(captions):
-        for label, value in claims(text).items():
-            fits[row] &= labels[:, LABELS.index(label)] == value
-    return fits
+    if table.filter(like="severity:").empty:
+        found = binarize(table, "u-ignore").to_numpy(np.float32, copy=True)
+    else:
+        there = [in_picture(table, name).to_numpy(np.float32) for name in ATTRIBUTES]
+        seen = [visible(table, name).to_numpy() for name in ATTRIBUTES]
+        found = np.where(np.stack(seen, 1), np.stack(there, 1), np.float32(np.nan))
+    known = ~np.isnan(found)
+    share = np.nansum(found, axis=0) / np.maximum(known.sum(axis=0), 1)
+    share = np.clip(share, 1e-3, 1 - 1e-3)
+    worth = np.where(found == 1, 0.5 / share, 0.5 / (1 - share)) * known
+    return found, worth.astype(np.float32)
 
 
-def caption_corpus(
-    table: pd.DataFrame, rng: np.random.Generator, paraphrases: int = 8
-) -> Iterable[str]:
-    """What the tokenizer learns from: captions in every template, paraphrases, edit prompts."""
-    for row in table.to_dict("records"):
-        yield from (caption(row, template) for template in TEMPLATES)
-        yield from (paraphrase(row, rng) for _ in range(paraphrases))
-    for edit in (*EDIT_PROMPTS.values(), *OTHER_WORDS.values()):
-        yield from (edit.source, edit.target) * 2
-
-
-@torch.no_grad()
-def zero_shot(encoder: Any, images: Tensor, table: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """How well the sentence that fits is picked for held-out images, for each attribute.
-
-    `balanced_accuracy` of taking the nearer sentence, and `auc` of the difference.
-    """
-    from sklearn.metrics import roc_auc_score
-
-    pictures = normalize(encoder.embed_images(images), dim=-1)
-    result = {}
-    for attribute in ATTRIBUTES:
-        texts = normalize(encoder.embed_texts(QUESTIONS[attribute]), dim=-1)
-        scores = (pictures @ (texts[0] - texts[1])).cpu().numpy()
-        labels = table[attribute].fillna(0.0).to_numpy()
-        known = labels >= 0
-        truth = labels[known] == 1
-        both = truth.any() and not truth.all()
-        result[attribute] = {
-            "balanced_accuracy": _balanced(scores[known] > 0, truth),
-            "auc": float(roc_auc_score(truth, scores[known])) if both else float("nan"),
-        }
-    return result
-
-
-def _balanced(answers: np.ndarray, truth: np.ndarray) -> float:
-    if truth.all() or not truth.any():
-        return float("nan")
-    return float((answers[truth].mean() + (~answers[~truth]).mean()) / 2)
+def cohort_of(profile: Profile, settings: ClipSettings, n: int | None) -> Cohort:
+    """Whose radiographs and captions an image-text encoder sees."""
+    if settings.pool == "train":
+        return open_cohort(profile, "train", n)
+    return open_pool(profile, settings.pool, n)
 
 
 def save_clip(model: Any, tokenizer: Any, folder: Path) -> None:

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 
 from prismlib import paths
-from prismlib.captions import TEMPLATES, caption, paraphrase
+from prismlib.captions import PARAPHRASES, TEMPLATES, caption, paraphrase
 from prismlib.cohorts.pools import NORMAL
 from prismlib.errors import UsageError
 from prismlib.models.data import TrainingImages, alone_in, as_floats
 from prismlib.models.tokenizers import overlong
 from prismlib.models.training import Batch, Objective, Settings, shuffled
 
-PARAPHRASES = "paraphrases"
 BASE = "base_unet"  # what a U-Net of normal subjects alone is called
 SUBJECTS = ("all", NORMAL)
 

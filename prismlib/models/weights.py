@@ -23,8 +23,8 @@ from prismlib.errors import PrismError, UsageError
 
 BUNDLED = "prism-mini"
 PARTS = (
-    "pipeline", "base_unet", "clip", "classifier", "biased_classifier", "guide_classifier",
-    "reader", "verifier", "measurer", "leaky_classifier", "strict_classifier",
+    "pipeline", "base_unet", "clip", "second_clip", "classifier", "biased_classifier",
+    "guide_classifier", "reader", "verifier", "measurer", "leaky_classifier", "strict_classifier",
 )  # fmt: skip
 MANIFEST = "weights.yaml"
 SHARD_SIZE = "15MB"
