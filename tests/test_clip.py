@@ -184,6 +184,16 @@ def test_a_question_reaches_both_towers(data, tokenizer):
         assert gradients[name].abs().sum() > 0
 
 
+def test_each_process_contrasts_its_own_texts_with_its_own_images(data, tokenizer):
+    objective = objective_for(data, tokenizer)
+    batch = objective.draw(np.random.default_rng(0), 0, 6)
+    shares = [objective.share(batch, slice(rank, None, 2)) for rank in range(2)]
+    for rank, share in enumerate(shares):
+        assert torch.equal(share["fits"], batch["fits"][rank::2, rank::2])
+        assert torch.equal(share["ids"], batch["ids"][rank::2])
+        assert share["fits"].diagonal().all() and torch.isfinite(objective(share))
+
+
 def test_asked_often_enough_a_sentence_is_told_from_its_negation(data, tokenizer):
     """Four images' answers are learnt by heart, in whatever words they are asked for."""
     objective = objective_for(data, tokenizer, shift=0.0, blur=0.0)

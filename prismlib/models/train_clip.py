@@ -139,6 +139,10 @@ class ClipObjective(Objective):
             batch |= self._questions(rows, rng)
         return batch
 
+    def share(self, batch: Batch, mine: slice) -> Batch:
+        """One process's samples; texts and images are contrasted among its own."""
+        return {**super().share(batch, mine), "fits": batch["fits"][mine, mine]}
+
     def _describe(self, row: Mapping[str, Any], rng: np.random.Generator) -> Description:
         if self.settings.captions == PARAPHRASES:
             return describe(row, rng)

@@ -71,6 +71,10 @@ class Objective(nn.Module):
         """
         raise NotImplementedError
 
+    def share(self, batch: Batch, mine: slice) -> Batch:
+        """One process's samples of a batch."""
+        return {key: value[mine] for key, value in batch.items()}
+
     def forward(self, batch: Batch) -> Tensor:
         """The loss of a batch, a scalar."""
         raise NotImplementedError
@@ -269,7 +273,8 @@ class _Loop:
         position = (self.step * settings.accumulation + part) * settings.batch_size
         batch = self.objective.draw(rng, position, settings.batch_size)
         mine = slice(accelerator.process_index, None, accelerator.num_processes)
-        batch = {key: value[mine].to(accelerator.device) for key, value in batch.items()}
+        share = self.objective.share(batch, mine)
+        batch = {key: value.to(accelerator.device) for key, value in share.items()}
         bf16 = settings.precision == "bf16"
         with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=bf16):
             return self.model(batch)
