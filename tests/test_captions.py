@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from prismlib import captions, paths
 from prismlib.captions import EDIT_PROMPTS, OTHER_WORDS, TEMPLATES, caption, describe, paraphrase
+from prismlib.captions.claims import claimed, said
 from prismlib.captions.reports import read_reports, reports_path
 from prismlib.captions.wordings import (
     ABSENT,
@@ -313,3 +314,9 @@ def test_edit_prompts_ask_for_what_their_name_says():
         assert attribute in ATTRIBUTES and value == (1.0 if name.startswith("add") else 0.0)
         removed = prompt.source if value == 0 else prompt.target
         assert attribute.split()[-1].lower() in removed.lower()
+
+
+def test_what_a_caption_says_of_some_columns():
+    text = "chest x-ray with edema, no pleural effusion"
+    answers = said(claimed(text), ["Edema", "Pleural Effusion", "Cardiomegaly"])
+    assert answers[:2] == [1.0, 0.0] and np.isnan(answers[2])

@@ -58,6 +58,10 @@ class PhantomCohort:
         """The factual radiograph, float32 (512, 512) in [0, 1]."""
         return self.scene(index).image(self.subject(index))
 
+    def clean(self, index: int) -> Image:
+        """The same radiograph without quantum noise."""
+        return self.scene(index).image(self.subject(index), noise=False)
+
     def truth(self, index: int, intervention: Mapping[str, float]) -> Truth:
         """The direct counterfactual under `intervention`, all else held, noise included."""
         return self.scene(index).truth(self.subject(index), intervention)
