@@ -63,7 +63,7 @@ def claimed(text: str) -> Description:
 
 
 def said(description: Description, columns: Sequence[str]) -> list[float]:
-    """What a description claims of some columns: 1 there, 0 not there, NaN where it says nothing."""
+    """What a description claims of columns: 1 there, 0 not there, NaN where it says nothing."""
     found = {claim.column: float(claim.low >= 0.5) for claim in description.claims}
     return [found.get(column, math.nan) for column in columns]
 
