@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from prismlib.errors import UsageError
 from prismlib.measures.intervals import bootstrap
 
 if TYPE_CHECKING:
@@ -57,13 +56,13 @@ def device_recall(
     `before` and `after` (N,) are its probabilities of devices in the images and in their
     reconstructions, `kinds` (N, k) which kinds are there. In each of the two sets the threshold is
     the one at which `false_positives` of the subjects without any device are called positive, so
-    that a judge whom blur makes careless does not gain by it. Raises UsageError if nobody is
-    without a device; a kind that nobody has gives NaN.
+    that a judge whom blur makes careless does not gain by it. A kind that nobody has gives NaN, and
+    so does every kind if nobody is without a device.
     """
     there = kinds.astype(bool)
     bare = ~there.to_numpy().any(axis=1)
     if not bare.any():
-        raise UsageError("everybody has a device; expected some subjects without any")
+        return [_unknown(kind, int(there[kind].sum())) for kind in there]
     found, kept = (scores > _threshold(scores[bare], false_positives) for scores in (before, after))
     columns = {"any": ~bare} | {str(name): there[name].to_numpy() for name in there}
     names = np.asarray(patients)
@@ -76,12 +75,16 @@ def _threshold(scores: Array, false_positives: float) -> float:
 
 def _recall(kind: str, before: NDArray, after: NDArray, patients: NDArray) -> DeviceRecall:
     if not len(before):
-        return DeviceRecall(kind, 0, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
+        return _unknown(kind, 0)
     pairs = np.stack([before, after], axis=1).astype(float)
     interval = bootstrap(pairs, patients, statistic=_ratio)
     original, left = map(float, pairs.mean(axis=0))
     ratio = _ratio(pairs)
     return DeviceRecall(kind, len(pairs), original, left, ratio, interval.low, interval.high)
+
+
+def _unknown(kind: Any, n: int) -> DeviceRecall:
+    return DeviceRecall(str(kind), n, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
 
 
 def _ratio(pairs: Array) -> float:
