@@ -21,6 +21,7 @@ from prismlib.captions import EDIT_PROMPTS, paraphrase
 from prismlib.cohorts.labels import LABELS
 from prismlib.errors import PrismError, UsageError
 from prismlib.models import architectures, data
+from prismlib.models.epochs import shuffled
 from prismlib.models.records import read_log, read_records, record_table
 from prismlib.models.train_classifier import ClassifierObjective, fit_classifier, untrained
 from prismlib.models.train_classifier import ClassifierSettings as ForClassifier
@@ -40,7 +41,6 @@ from prismlib.models.training import (
     fit,
     rate_at,
     settings_from,
-    shuffled,
 )
 
 torch.set_num_threads(1)

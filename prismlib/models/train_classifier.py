@@ -22,8 +22,9 @@ from prismlib.models.augmentation import Variation, varied
 from prismlib.models.classifiers import Classifier, prepared
 from prismlib.models.clip import resized
 from prismlib.models.data import as_bytes, as_floats
+from prismlib.models.epochs import shuffled
 from prismlib.models.roles import ROLES, Role, find_role
-from prismlib.models.training import Batch, Objective, Settings, fit, shuffled
+from prismlib.models.training import Batch, Objective, Settings, fit
 
 TEMPERATURE = 0.1  # of the cosines that tell patients apart
 

@@ -25,9 +25,10 @@ from prismlib.models import weights
 from prismlib.models.architectures import VOCABULARY
 from prismlib.models.augmentation import Variation, moved_by, varied
 from prismlib.models.data import TrainingImages
+from prismlib.models.epochs import shuffled
 from prismlib.models.places import CELLS, Places
 from prismlib.models.tokenizers import save_tokenizer, tokenize
-from prismlib.models.training import Batch, Objective, Settings, shuffled
+from prismlib.models.training import Batch, Objective, Settings
 
 MEAN, STD = 0.5, 0.25
 POOLS = ("train", "encoder")

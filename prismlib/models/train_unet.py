@@ -16,8 +16,9 @@ from prismlib.captions import PARAPHRASES, TEMPLATES, caption, paraphrase
 from prismlib.cohorts.pools import NORMAL
 from prismlib.errors import UsageError
 from prismlib.models.data import TrainingImages, alone_in, as_floats
+from prismlib.models.epochs import shuffled
 from prismlib.models.tokenizers import overlong
-from prismlib.models.training import Batch, Objective, Settings, shuffled
+from prismlib.models.training import Batch, Objective, Settings
 
 BASE = "base_unet"  # what a U-Net of normal subjects alone is called
 SUBJECTS = ("all", NORMAL)

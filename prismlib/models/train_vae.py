@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from prismlib.models.data import TrainingImages, as_floats
-from prismlib.models.training import Batch, Objective, Settings, shuffled
+from prismlib.models.epochs import shuffled
+from prismlib.models.training import Batch, Objective, Settings
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import contextlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -105,17 +104,6 @@ def settings_from(kind: type[S], values: Mapping[str, Any], where: str = "config
     if min(settings.steps, settings.batch_size, settings.accumulation) < 1:
         raise UsageError(f"{where}: steps, batch_size and accumulation must be at least 1")
     return settings
-
-
-def shuffled(n: int, seed: int, position: int, size: int) -> np.ndarray:
-    """Indices (size,) of samples position, position+1, ...: epoch after epoch, each reshuffled."""
-    positions = np.arange(position, position + size)
-    return np.array([_permutation(n, seed, int(p) // n)[int(p) % n] for p in positions])
-
-
-@lru_cache(maxsize=4)
-def _permutation(n: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng([seed, epoch]).permutation(n)
 
 
 def rate_at(settings: Settings, step: int, progress: float) -> float:
