@@ -4,12 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_stable_diffusion import save_tiny_stable_diffusion, tiny_tokenizer
+from tiny_stable_diffusion import tiny_tokenizer
 from torch.nn.functional import scaled_dot_product_attention
 
 from prismlib.editing.attention import PromptToPrompt, attention_maps, replaced_maps
 from prismlib.editing.prompts import Alignment, align_prompts, align_tokens, split_words
-from prismlib.models.pipeline import LatentDiffusion
 
 LENGTH = 77
 WORDS = st.lists(
@@ -17,12 +16,6 @@ WORDS = st.lists(
 )
 SOURCE = "chest xray of the patient with lots of medical devices"
 TARGET = "chest xray of the patient without medical devices"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = save_tiny_stable_diffusion(tmp_path_factory.mktemp("tiny"))
-    return LatentDiffusion.load(str(folder))
 
 
 def tokens(words):

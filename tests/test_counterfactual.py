@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_stable_diffusion import save_tiny_clip, save_tiny_stable_diffusion
 
 from prismlib.editing.alignment import s_clip
 from prismlib.editing.counterfactual import (
@@ -19,8 +18,6 @@ from prismlib.editing.counterfactual import (
     find_recipe,
 )
 from prismlib.errors import UsageError
-from prismlib.models.clip import ImageTextEncoder
-from prismlib.models.pipeline import LatentDiffusion
 
 SOURCES = [
     "chest xray of the patient with lots of medical devices",
@@ -56,17 +53,6 @@ ALL = [
     replace(FRIENDLY, name="difference mask", mask="difference"),
     replace(OTHERS["imagic"], steps=2, inner_steps=20, tuning_steps=2, interpolation=1.0),
 ]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = save_tiny_stable_diffusion(tmp_path_factory.mktemp("tiny"))
-    return LatentDiffusion.load(str(folder))
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    return ImageTextEncoder.load(str(save_tiny_clip(tmp_path_factory.mktemp("clip"))))
 
 
 @pytest.fixture(scope="module")
@@ -151,19 +137,11 @@ def test_the_residual_is_factual_plus_edited_minus_reconstruction(model, encoder
         assert_images_equal(b.image, a.composed())
 
 
-def test_evaluations_are_counted_where_they_are_made(model, encoder, images, monkeypatch):
-    rows = []
-    true = type(model).noise_of
-
-    def counted(self, latents, timestep, embeddings):
-        rows.append(len(latents))
-        return true(self, latents, timestep, embeddings)
-
-    monkeypatch.setattr(type(model), "noise_of", counted)
+def test_evaluations_are_counted_where_they_are_made(model, encoder, images, evaluations):
     for recipe in [*ALL, *CONTROLS.values(), replace(PAPER, guidance_scale=1.0)]:
-        rows.clear()
+        evaluations.clear()
         results = edit(model, encoder, images, SOURCES, TARGETS, recipe)
-        assert {result.nfe for result in results} == {sum(rows) // 3}
+        assert {result.nfe for result in results} == {sum(evaluations) // 3}
     assert results[0].nfe == 3 * 4
 
 

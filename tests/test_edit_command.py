@@ -11,7 +11,6 @@ import pytest
 from fake_engine import FakeEngine
 from PIL import Image
 from radiograph_files import drawn, needs_real, real_radiographs, save_black_png, save_dicom
-from tiny_stable_diffusion import save_tiny_clip, save_tiny_stable_diffusion
 
 from prismlib import paths
 from prismlib.cli import main
@@ -23,13 +22,6 @@ from prismlib.errors import UsageError
 SOURCE, TARGET = "chest x-ray with support devices", "chest x-ray without support devices"
 PROMPTS = ["--source", SOURCE, "--target", TARGET]
 LONG = " ".join(["severe pleural effusion"] * 40)
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
-    fake = FakeEngine()
-    monkeypatch.setattr(edit_engine, "load_engine", lambda name, device: fake.engine)
-    return fake
 
 
 @pytest.fixture
@@ -368,29 +360,15 @@ def test_a_table_that_is_no_text(
 # The real engine
 
 
-@pytest.fixture(scope="module")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as prism-mini's, with a random tiny network for each part."""
-    from prismlib.models import architectures
-    from prismlib.models.classifiers import Classifier
-
-    folder = tmp_path_factory.mktemp("model")
-    save_tiny_stable_diffusion(folder / "pipeline", factor=16)
-    save_tiny_clip(folder / "clip")
-    network = architectures.classifier("test_efficientnet", 64, 4)
-    Classifier(network).save(folder / "classifier")
-    return folder
-
-
 @needs_real
 def test_real_radiographs_through_the_real_engine(
-    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_prism: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     jpeg, other = real_radiographs(2)
     stored = np.asarray(Image.open(jpeg)).astype(np.uint16) * 16
     dicom = save_dicom(tmp_path / "one.dcm", 4095 - stored, PhotometricInterpretation="MONOCHROME1")
     code, out, _ = edit(
-        capsys, jpeg, other, dicom, *PROMPTS, "--model", tiny_model, "--out", tmp_path / "out"
+        capsys, jpeg, other, dicom, *PROMPTS, "--model", tiny_prism, "--out", tmp_path / "out"
     )
     assert code == 0
     records = {

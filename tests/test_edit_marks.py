@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,7 +19,7 @@ from radiograph_files import drawn, save_dicom
 from prismlib import paths
 from prismlib.cli import main
 from prismlib.cohorts.radiographs import read_radiograph, to_original
-from prismlib.commands import edit_engine, edit_results
+from prismlib.commands import edit_results
 from prismlib.commands.edit_dicom import LONG_TEXT, SHORT_TEXT, _text
 
 SOURCE, TARGET = "chest x-ray with support devices", "Aufnahme ohne Geräte, 無"
@@ -51,13 +50,6 @@ PRESENT = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
     "StudyID", "AccessionNumber", "ReferringPhysicianName", "SeriesNumber", "PatientOrientation",
 )  # fmt: skip
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
-    fake = FakeEngine()
-    monkeypatch.setattr(edit_engine, "load_engine", lambda name, device: fake.engine)
-    return fake
 
 
 def edit(image: Path, folder: Path, *words: str, target: str = TARGET) -> dict:

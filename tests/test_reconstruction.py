@@ -3,19 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from tiny_stable_diffusion import save_tiny_stable_diffusion
 
 from prismlib.editing.reconstruction import reconstruct
 from prismlib.errors import UsageError
-from prismlib.models.pipeline import LatentDiffusion
 
 PROMPTS = ["severe pleural effusion", "chest xray of the patient", "no finding"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = save_tiny_stable_diffusion(tmp_path_factory.mktemp("tiny"))
-    return LatentDiffusion.load(str(folder))
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +36,12 @@ def test_direct_inversion_reaches_the_bound_and_ddim_does_not(model, images, bou
         assert np.abs(drifted.image - best.image).max() > 3e-3
 
 
-def test_evaluations_are_counted_where_they_are_made(model, images, monkeypatch):
-    rows = []
-    true = type(model).predict_noise
-
-    def counted(self, latents, timestep, embeddings):
-        rows.append(len(latents))
-        return true(self, latents, timestep, embeddings)
-
-    monkeypatch.setattr(type(model), "predict_noise", counted)
+def test_evaluations_are_counted_where_they_are_made(model, images, evaluations):
     for method in ("autoencoder", "ddim", "direct"):
         for guidance_scale in (1.0, 3.0):
-            rows.clear()
+            evaluations.clear()
             made = reconstruct(model, images, PROMPTS, method, 3, guidance_scale)
-            assert made[0].nfe == sum(rows) // 3
+            assert made[0].nfe == sum(evaluations) // 3
 
 
 def test_the_batch_size_does_not_matter(model, images):

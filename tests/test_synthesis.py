@@ -4,21 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from tiny_stable_diffusion import save_tiny_stable_diffusion
 
 from prismlib.captions import EDIT_PROMPTS
 from prismlib.cohorts.relabelling import labels_after
 from prismlib.editing.synthesis import synthesize
 from prismlib.errors import UsageError
-from prismlib.models.pipeline import LatentDiffusion
 
 PROMPTS = ["an x-ray", "chest x-ray of a patient showing cardiomegaly", "an x-ray"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    return LatentDiffusion.load(save_tiny_stable_diffusion(folder), device="cpu")
 
 
 def sample(model, prompts=PROMPTS, seeds=(1, 2, 3), **settings):

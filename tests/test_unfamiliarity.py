@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fake_engine import FakeEngine
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -19,7 +18,6 @@ from prismlib import paths
 from prismlib.cli import main
 from prismlib.cohorts.phantom.cohort import PhantomCohort
 from prismlib.cohorts.radiographs import read_radiograph
-from prismlib.commands import edit_engine
 from prismlib.errors import PrismError, UsageError
 from prismlib.measures.extractors import classifier_regions, features
 from prismlib.measures.familiarity import (
@@ -174,13 +172,6 @@ def test_nothing_is_claimed_of_a_model_without_a_reference(saved):
 
 
 # Through the command
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
-    fake = FakeEngine()
-    monkeypatch.setattr(edit_engine, "load_engine", lambda name, device: fake.engine)
-    return fake
 
 
 @pytest.mark.parametrize("score", [0.9, 1.8])

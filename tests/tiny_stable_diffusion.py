@@ -116,6 +116,14 @@ def save_tiny_judge(folder: Path, *, size: int = 64) -> Path:
     return folder
 
 
+def save_tiny_prism(folder: Path) -> Path:
+    """Write a folder as prism-mini's: diffusers' parts, a CLIP and a classifier, for 512 pixels."""
+    save_tiny_stable_diffusion(folder / "pipeline", factor=16)
+    save_tiny_clip(folder / "clip")
+    save_tiny_judge(folder / "classifier")
+    return folder
+
+
 def _byte_letters() -> list[str]:
     """The 256 printable letters that stand for the bytes in byte-level BPE, in byte order."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prismlib.editing.recipe import Recipe
-from prismlib.editing.schedule import Schedule, ddim_step, guided, noised
+from prismlib.editing.schedule import Schedule, ddim_step, guided, noised, seeded_noise
 
 if TYPE_CHECKING:
     from prismlib.models.pipeline import LatentDiffusion
@@ -157,17 +157,12 @@ def ddim_sample(
 def noise_path(latents: Tensor, schedule: Schedule, seeds: Sequence[int], fresh: bool) -> Inversion:
     """Latents (B, C, H, W) with noise added at every level, drawn anew at each if `fresh`."""
     alphas = schedule.alphas.to(latents)
-    draws = torch.stack(
-        [_noise(latents[0], seed, schedule.steps if fresh else 1) for seed in seeds], dim=1
-    ).to(latents)
+    shape = (schedule.steps if fresh else 1, *latents.shape[1:])
+    draws = torch.stack([seeded_noise(shape, seed) for seed in seeds], dim=1).to(latents)
     trajectory = [latents]
     for level in range(1, schedule.steps + 1):
         trajectory.append(noised(latents, draws[level - 1 if fresh else 0], alphas[level]))
     return Inversion(torch.stack(trajectory), schedule, (0,) * len(latents))
-
-
-def _noise(like: Tensor, seed: int, draws: int) -> Tensor:
-    return torch.randn((draws, *like.shape), generator=torch.Generator().manual_seed(seed))
 
 
 def null_text(

@@ -57,6 +57,11 @@ def noised(clean: Tensor, noise: Tensor, alpha: Tensor) -> Tensor:
     return alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
 
 
+def seeded_noise(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Standard normal noise (*shape,) on the CPU, the same on every machine."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
 def predicted_clean(latents: Tensor, noise: Tensor, alpha: Tensor) -> Tensor:
     """The clean latents that an estimate of the noise implies: (x - sqrt(1 - a) eps) / sqrt(a)."""
     return (latents - (1 - alpha).sqrt() * noise) / alpha.sqrt()

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from prismlib.editing.inversion import Inversion, ddim_sample
-from prismlib.editing.schedule import Schedule
+from prismlib.editing.schedule import Schedule, seeded_noise
 from prismlib.errors import UsageError
 from prismlib.progress import progress
 
@@ -40,12 +40,10 @@ def synthesize(
     images: list[Image] = []
     for start in progress(range(0, len(prompts), batch_size), "samples from noise"):
         part = slice(start, start + batch_size)
-        noise = torch.stack([_noise(shape, seed) for seed in seeds[part]]).to(model.device)
+        noise = torch.stack([seeded_noise(shape, int(seed)) for seed in seeds[part]]).to(
+            model.device
+        )
         path = Inversion(noise[None], schedule, (0,) * len(noise))
         latents = ddim_sample(model, path, model.embed(prompts[part]), guidance_scale)
         images += list(model.decode(latents)[:, 0].float().cpu().numpy())
     return images
-
-
-def _noise(shape: tuple[int, ...], seed: int) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(int(seed)))
