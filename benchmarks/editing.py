@@ -3,12 +3,13 @@
     python benchmarks/editing.py --n 8 --out runs/editing
     python benchmarks/editing.py --recipes fast null-text-p2p --tasks effusion --n 4 --batch-size 1
 
-Development subjects in whom the attribute can be seen and the judge sees it are asked to lose it by
-the paper's prompts, by every recipe in turn; the sealed test list stays closed. Writes editing.csv:
-task, method, U-Net evaluations and seconds per image, the errors to the true counterfactual inside
-and outside its mask, the flip rate by the independent judge, and how far the method's
-reconstruction lies from the autoencoder's own. `speed_up` is the time of `--against` by a method's.
-Recipes whose mask is given get the true one, which nobody has in earnest: they say so.
+Development subjects who show an attribute, to the judge too, are asked to lose it and nothing else
+(`captions.ONE_THING`; by the paper's prompts with `--prompts paper`), by every recipe in turn; the
+sealed test list stays closed. Writes editing.csv: task, method, U-Net evaluations and seconds per
+image, the errors to the true counterfactual inside and outside its mask, the flip rate by the
+independent judge, and how far the method's reconstruction lies from the autoencoder's own.
+`speed_up` is the time of `--against` by a method's. Recipes whose mask is given get the true one,
+which nobody has in earnest: they say so.
 """
 
 import argparse
@@ -17,18 +18,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from prismlib.captions import EDIT_PROMPTS
-from prismlib.cohorts.labels import in_picture, visible
+from prismlib.captions import EDIT_PROMPTS, ONE_THING
 from prismlib.cohorts.phantom.cohort import PhantomCohort
 from prismlib.editing.counterfactual import CONTROLS, OTHERS, RECIPES, Counterfactual, edit
 from prismlib.editing.masks import Region
+from prismlib.measures.positives import positives
 from prismlib.measures.preservation import psnr
-from prismlib.measures.scorecard import Cost, Task, as_table, attribute_probabilities, score
+from prismlib.measures.scorecard import Cost, Task, as_table, score
 from prismlib.models.classifiers import Classifier
 from prismlib.models.clip import ImageTextEncoder
 from prismlib.models.pipeline import LatentDiffusion
 
-TASKS = {"devices": "remove_devices", "effusion": "remove_effusion", "heart": "remove_cardiomegaly"}
+TASKS = tuple(ONE_THING)
 SHOWN = ["task", "method", "n", "nfe", "seconds_per_image", "speed_up", "error_inside",
          "error_outside", "flip_rate", "flip_low", "passed", "reconstruction_db"]  # fmt: skip
 
@@ -51,9 +52,10 @@ def _task_rows(
     judge: Classifier,
     args: argparse.Namespace,
 ) -> pd.DataFrame:
-    prompt = EDIT_PROMPTS[TASKS[name]]
+    prompt = ONE_THING[name] if args.prompts == "one" else EDIT_PROMPTS[f"remove_{name}"]
     attribute, target = next(iter(prompt.intervention.items()))
-    cohort, rows = _subjects(attribute, judge, args)
+    cohort = PhantomCohort("development", args.searched, seed=args.seed)
+    rows = positives(cohort, judge, attribute, args.n)
     images = [cohort.image(row) for row in rows]
     truths = [cohort.truth(row, prompt.intervention) for row in rows]
 
@@ -86,27 +88,12 @@ def _task_rows(
     return table.assign(speed_up=against / table["seconds_per_image"].replace(0.0, np.nan))
 
 
-def _subjects(
-    attribute: str, judge: Classifier, args: argparse.Namespace
-) -> tuple[PhantomCohort, list[int]]:
-    """The first development subjects in whom it can be seen and whom the judge calls positive."""
-    cohort = PhantomCohort("development", args.searched, seed=args.seed)
-    there = in_picture(cohort.table, attribute) & visible(cohort.table, attribute)
-    rows: list[int] = []
-    for row in there.index[there]:
-        found = attribute_probabilities(judge, [cohort.image(row)], attribute)
-        if found[0] >= judge.threshold(attribute):
-            rows.append(int(row))
-        if len(rows) == args.n:
-            break
-    return cohort, rows
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     known = [*RECIPES, *OTHERS, *CONTROLS]
     parser.add_argument("--model", default="prism-mini")
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
+    parser.add_argument("--prompts", default="one", choices=("one", "paper"))
     parser.add_argument(
         "--recipes", nargs="+", default=["autoencoder", *RECIPES, *OTHERS], choices=known
     )

@@ -21,6 +21,7 @@ class FakeEdit:
     passed: bool
     nfe: int = 3
     seconds: float = 0.5
+    self_replace: float = 0.0
 
     @property
     def difference(self) -> np.ndarray:

@@ -12,11 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine
 from PIL import Image
 from radiograph_files import drawn
 from test_training_processes import launcher
-from tiny_stable_diffusion import save_tiny_clip, save_tiny_stable_diffusion
 
 from prismlib import paths
 from prismlib.cli import main
@@ -27,13 +25,6 @@ from prismlib.errors import UsageError
 
 SOURCE, TARGET = "chest x-ray with support devices", "chest x-ray without support devices"
 PROMPTS = ["--source", SOURCE, "--target", TARGET]
-
-
-@pytest.fixture
-def engine(monkeypatch):
-    fake = FakeEngine()
-    monkeypatch.setattr(edit_engine, "load_engine", lambda name, device: fake.engine)
-    return fake
 
 
 def pictures(folder, n):
@@ -50,19 +41,6 @@ def pictures(folder, n):
 @pytest.fixture
 def images(tmp_path):
     return pictures(tmp_path / "in", 5)
-
-
-@pytest.fixture(scope="module")
-def tiny_model(tmp_path_factory):
-    """A folder as prism-mini's, with a random tiny network for each part."""
-    from prismlib.models import architectures
-    from prismlib.models.classifiers import Classifier
-
-    folder = tmp_path_factory.mktemp("model")
-    save_tiny_stable_diffusion(folder / "pipeline", factor=16)
-    save_tiny_clip(folder / "clip")
-    Classifier(architectures.classifier("test_efficientnet", 64, 4)).save(folder / "classifier")
-    return folder
 
 
 def run(*words):
@@ -248,11 +226,11 @@ def same(one, other):
     return np.abs(a - b).max() <= 1
 
 
-def test_the_batch_size_does_not_matter(tiny_model, tmp_path, images):
+def test_the_batch_size_does_not_matter(tiny_prism, tmp_path, images):
     outs = []
     for size in (1, 2):
         outs.append(tmp_path / f"out-{size}")
-        words = ["--model", tiny_model, "--out", outs[-1], "--batch-size", size]
+        words = ["--model", tiny_prism, "--out", outs[-1], "--batch-size", size]
         assert run(*images[:3], *PROMPTS, *words, "--recipe", "virtual") == 0
     first, second = map(records, outs)
     for name, record in first.items():
@@ -262,14 +240,30 @@ def test_the_batch_size_does_not_matter(tiny_model, tmp_path, images):
         assert same(*(out / f"{name}_counterfactual.png" for out in outs))
 
 
-def test_masks_say_where_the_image_may_change(tiny_model, tmp_path, images, capsys):
+def test_no_mask_and_no_table_is_replaced(engine, tmp_path, images, capsys):
+    mask, table = images[0].parent / "a-0.mask.png", tmp_path / "out" / "failures.csv"
+    Image.fromarray(np.full((96, 80), 255, np.uint8)).save(mask)
+    mask.rename(images[0].parent / "a-0_difference.png")
+    words = ["--mask", images[0].parent / "a-0_difference.png", "--recipe", "inpainting"]
+    where = ["--out", images[0].parent, "--overwrite"]
+    assert run(images[0], *PROMPTS, *words, *where) == 2
+    assert "is an input" in capsys.readouterr().err
+    table.parent.mkdir()
+    table.write_text(f"image,source,target\n{images[0]},a,b\n")
+    before = table.read_bytes()
+    assert run("--table", table, "--out", table.parent, "--overwrite") == 2
+    assert "is --table and would be replaced" in capsys.readouterr().err
+    assert table.read_bytes() == before
+
+
+def test_masks_say_where_the_image_may_change(tiny_prism, tmp_path, images, capsys):
     mask = np.zeros((96, 80), np.uint8)
     mask[:, :30] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    words = [images[0], *PROMPTS, "--model", tiny_model, "--recipe", "radedit"]
+    words = [images[0], *PROMPTS, "--model", tiny_prism, "--recipe", "radedit"]
     assert run(*words, "--out", tmp_path / "without") == 2
     assert "got no mask for the recipe 'radedit'" in capsys.readouterr().err
-    fast = [images[0], *PROMPTS, "--model", tiny_model, "--out", tmp_path / "none"]
+    fast = [images[0], *PROMPTS, "--model", tiny_prism, "--out", tmp_path / "none"]
     assert run(*fast, "--mask", tmp_path / "mask.png") == 2
     assert "which takes none" in capsys.readouterr().err
     out = tmp_path / "out"
@@ -293,10 +287,10 @@ def test_a_mask_lies_where_the_radiograph_does(tmp_path, images):
         read_region(tmp_path / "gone.png", radiograph)
 
 
-def test_kept_inversions_serve_another_target(tiny_model, tmp_path, images):
+def test_kept_inversions_serve_another_target(tiny_prism, tmp_path, images):
     kept = tmp_path / "kept"
     for number, target in enumerate((TARGET, "chest x-ray with no finding")):
-        words = ["--model", tiny_model, "--inversions", kept, "--out", tmp_path / str(number)]
+        words = ["--model", tiny_prism, "--inversions", kept, "--out", tmp_path / str(number)]
         assert run(images[0], "--source", SOURCE, "--target", target, *words) == 0
     assert len(list(kept.iterdir())) == 1
 
@@ -306,14 +300,14 @@ def environment():
 
 
 @pytest.mark.slow
-def test_killed_in_mid_batch_it_goes_on_and_repeats_nothing(tiny_model, tmp_path):
+def test_killed_in_mid_batch_it_goes_on_and_repeats_nothing(tiny_prism, tmp_path):
     images, out = pictures(tmp_path / "in", 12), tmp_path / "out"
     command = [sys.executable, "-m", "prismlib", "edit", *map(str, images), *PROMPTS,
-               "--model", str(tiny_model), "--out", str(out), "--batch-size", "2",
+               "--model", str(tiny_prism), "--out", str(out), "--batch-size", "2",
                "--recipe", "paper", "--resume"]  # fmt: skip
     running = subprocess.Popen(command, env=environment(), cwd=paths.root(),
                                stdout=subprocess.DEVNULL)  # fmt: skip
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while len(list(out.glob("a-*.json"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(running.pid, signal.SIGKILL)
@@ -330,11 +324,11 @@ def test_killed_in_mid_batch_it_goes_on_and_repeats_nothing(tiny_model, tmp_path
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_requests(tiny_model, tmp_path):
+def test_two_processes_share_the_requests(tiny_prism, tmp_path):
     images, out, alone = pictures(tmp_path / "in", 5), tmp_path / "out", tmp_path / "alone"
     (tmp_path / "in" / "bad.png").write_bytes(b"no picture")
     words = ["edit", *map(str, images), str(tmp_path / "in" / "bad.png"), *PROMPTS,
-             "--model", str(tiny_model), "--batch-size", "2", "--keep-going"]  # fmt: skip
+             "--model", str(tiny_prism), "--batch-size", "2", "--keep-going"]  # fmt: skip
     done = subprocess.run([*launcher(2), *words, "--out", str(out)], env=environment(),
                           cwd=paths.root(), capture_output=True, text=True)  # fmt: skip
     assert done.returncode != 0 and "NOT DONE" in done.stdout, done.stderr[-2000:]

@@ -8,7 +8,6 @@ import torch
 from diffusers import DDIMScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_stable_diffusion import save_tiny_clip, save_tiny_stable_diffusion
 
 from prismlib.cohorts.phantom.cohort import PhantomCohort
 from prismlib.editing.attention import Maps
@@ -30,28 +29,12 @@ from prismlib.editing.schedule import (
 )
 from prismlib.errors import PrismError, UsageError
 from prismlib.measures.preservation import psnr
-from prismlib.models.clip import ImageTextEncoder
 from prismlib.models.pipeline import LatentDiffusion
 
 SOURCES = ["chest xray of the patient with lots of medical devices", "severe cardiomegaly"]
 TARGETS = ["chest xray of the patient without medical devices", "no cardiomegaly"]
 SEEDS = (3, 4)
 KINDS = ("edit-friendly", "virtual", "direct-shared")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return save_tiny_stable_diffusion(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def model(folder):
-    return LatentDiffusion.load(str(folder))
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    return ImageTextEncoder.load(str(save_tiny_clip(tmp_path_factory.mktemp("clip"))))
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +144,24 @@ def test_edit_friendly_is_the_noises_solved_for_and_used_again(model, latents):
     torch.testing.assert_close(ends.target, sampled, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_branch_is_guided_by_its_own_scale(model, latents, kind, evaluations):
+    plain = recipe(kind, guidance_scale=4.0)
+    _, same = walked(model, latents, plain)
+    _, said = walked(model, latents, replace(plain, source_guidance_scale=4.0))
+    torch.testing.assert_close(same.target, said.target)
+    evaluations.clear()
+    path, apart = walked(model, latents, replace(plain, source_guidance_scale=1.0))
+    assert 2 * (apart.evaluations + path.evaluations[0]) == sum(evaluations)
+    assert apart.evaluations == said.evaluations * 3 // 4  # the source's is not guided
+    assert (apart.target - said.target).abs().max() > 1e-3
+    torch.testing.assert_close(apart.source, latents)
+    lone = replace(plain, guidance_scale=1.0)
+    _, unguided = walked(model, latents, lone)
+    _, source_guided = walked(model, latents, replace(lone, source_guidance_scale=4.0))
+    assert (unguided.target - source_guided.target).abs().max() > 1e-3
+
+
 def test_virtual_inversion_is_its_equation(model, latents):
     """With the noise consistent with the source in closed form, as published."""
     chosen = recipe("virtual", guidance_scale=1.0)
@@ -265,9 +266,9 @@ def test_negative_prompt_inversion_guides_away_from_the_source(model, latents):
     torch.testing.assert_close(steered.target, plain.target, rtol=1e-3, atol=1e-4)
 
 
-def test_half_precision_keeps_paths_exact(folder, images):
+def test_half_precision_keeps_paths_exact(tiny_folder, images):
     """Latents stay float32, so that what the network rounds is the same in both branches."""
-    half = LatentDiffusion.load(str(folder), dtype=torch.bfloat16)
+    half = LatentDiffusion.load(str(tiny_folder), dtype=torch.bfloat16)
     latents = half.encode(torch.from_numpy(np.stack(images))[:, None])
     assert latents.dtype == torch.float32
     for kind in KINDS:
@@ -393,25 +394,19 @@ def test_a_sweep_keeps_the_best_by_direction(model, encoder, images):
         winner = each[int(np.argmax(scores))][row]
         np.testing.assert_allclose(best.image, winner.image, atol=1e-4)
         assert best.nfe > max(one[row].nfe for one in each)
+        assert best.self_replace == values[int(np.argmax(scores))]
+        assert winner.self_replace == best.self_replace
 
 
-def test_the_authors_recipe_runs_and_costs_what_it_says(model, encoder, images, monkeypatch):
-    rows = []
-    true = type(model).noise_of
-
-    def counted(self, latents, timestep, embeddings):
-        rows.append(len(latents))
-        return true(self, latents, timestep, embeddings)
-
-    monkeypatch.setattr(type(model), "noise_of", counted)
+def test_the_authors_recipe_runs_and_costs_what_it_says(model, encoder, images, evaluations):
     short = replace(RECIPES["authors"], steps=3, inner_steps=2, sweep=(0.4, 0.8))
     made = edit(model, encoder, images[:1], SOURCES[:1], TARGETS[:1], short)
-    assert made[0].nfe == sum(rows)
+    assert made[0].nfe == sum(evaluations)
     assert made[0].recipe == short
 
 
 def test_kept_inversions_are_read_and_torn_ones_made_again(
-    model, encoder, images, tmp_path, monkeypatch
+    model, encoder, images, tmp_path, evaluations
 ):
     kept = InversionCache(tmp_path / "inversions")
     chosen = recipe("null-text", guidance_scale=4.0)
@@ -419,21 +414,13 @@ def test_kept_inversions_are_read_and_torn_ones_made_again(
     first = edit(*asks, kept=kept)
     files = sorted(kept.folder.iterdir())
     assert len(files) == 2
-    calls = []
-    true = type(model).noise_of
-
-    def counted(self, latents, timestep, embeddings):
-        calls.append(len(latents))
-        return true(self, latents, timestep, embeddings)
-
-    monkeypatch.setattr(type(model), "noise_of", counted)
 
     def again():
-        calls.clear()
+        evaluations.clear()
         for a, b in zip(first, edit(*asks, kept=kept), strict=True):
             np.testing.assert_allclose(a.image, b.image, atol=1e-4)
             assert a.nfe == b.nfe
-        return sum(calls)
+        return sum(evaluations)
 
     cheap = again()
     whole = files[0].read_bytes()

@@ -58,6 +58,7 @@ def test_the_slider_goes_from_before_to_after_to_difference_to_truth(explorer):
     assert list(explorer.pictures) == ["before", "after", "difference", "truth"]
     assert explorer.slider.value == 1.0 and seen(explorer) == [153] * 3
     explorer.slider.value = 0.5
+    assert explorer.slider.description == "before / after"
     assert seen(explorer) in ([140] * 3, [141] * 3)
     explorer.slider.value = 2.0
     red, _, blue = seen(explorer)

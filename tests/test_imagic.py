@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_stable_diffusion import save_tiny_stable_diffusion
 
 from prismlib.editing.imagic import imagine
 from prismlib.editing.recipe import OTHERS
@@ -13,11 +12,6 @@ from prismlib.models.pipeline import LatentDiffusion
 
 SHORT = replace(OTHERS["imagic"], steps=3, inner_steps=3, tuning_steps=3)
 PROMPTS = ["no cardiomegaly", "chest xray without devices"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return LatentDiffusion.load(str(save_tiny_stable_diffusion(tmp_path_factory.mktemp("tiny"))))
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +54,13 @@ def test_tuning_brings_the_reconstruction_nearer(model, latents, monkeypatch):
     ]
     errors = [(one.reconstruction - latents).square().mean() for one in made]
     assert errors[1] < 0.6 * errors[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_it_is_fitted_in_full_precision(tiny_folder, latents, dtype):
+    half = LatentDiffusion.load(str(tiny_folder), device="cpu", dtype=dtype)
+    made = imagine(half, latents, half.embed(PROMPTS), SHORT, (1, 2))
+    assert made.edited.isfinite().all() and made.reconstruction.isfinite().all()
 
 
 def test_a_recipe_without_a_fit_is_refused():

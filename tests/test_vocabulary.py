@@ -88,6 +88,7 @@ def test_what_is_known_follows_what_is_captioned():
         ("patient wihtout devices", "wihtout", "without"),
         # near in spelling alone, or in sense alone: neither may be offered
         ("hydrothorax", "hydrothorax", None),
+        ("unenlarged heart", "unenlarged", None),
         ("hemothorax", "hemothorax", None),
         ("hepatomegaly", "hepatomegaly", None),
         ("fluid around the lung", "fluid", None),

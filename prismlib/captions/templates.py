@@ -82,6 +82,23 @@ OTHER_WORDS: Mapping[str, EditPrompt] = MappingProxyType(
     }
 )  # fmt: skip
 
+# Not the paper's: each denies one thing and says nothing of the rest, as a causal question does.
+# ("no finding" asks for every other disease to go too.)
+ONE_THING: Mapping[str, EditPrompt] = MappingProxyType(
+    {
+        name: _edit(
+            f"chest x-ray of the patient with {words}",
+            f"chest x-ray of the patient with no {words}",
+            attribute, 0.0, "not in the paper",
+        )
+        for name, attribute, words in (
+            ("devices", "Support Devices", "support devices"),
+            ("effusion", "Pleural Effusion", "pleural effusion"),
+            ("cardiomegaly", "Cardiomegaly", "cardiomegaly"),
+        )
+    }
+)  # fmt: skip
+
 
 def caption(row: Row, template: str = "section_2_1", policy: str = "u-zeros") -> str:
     """The caption of one table row in one of the paper's templates.

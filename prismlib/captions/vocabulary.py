@@ -25,6 +25,8 @@ DRAWS = 60  # paraphrases of each row; what comes up once in a thousand has come
 # at 0.82 of "pneumothorax", and means something else.
 CLOSE = 0.84
 
+_DENIALS = ("un", "non", "in", "dis")
+
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -62,7 +64,12 @@ class Vocabulary:
         spans = _spans(words_of(text), longest)
         around = sorted({" ".join(span) for span in spans if word in span})
         for candidates in (names, sorted(self.words)):
-            scored = [(_likeness(span, name), name) for span in around for name in candidates]
+            scored = [
+                (_likeness(span, name), name)
+                for span in around
+                for name in candidates
+                if not _denies(span, name)
+            ]
             best = max(scored, default=(0.0, ""))
             if best[0] >= CLOSE:
                 return best[1]
@@ -132,6 +139,11 @@ def _spans(words: list[str], most: int) -> Iterator[tuple[str, ...]]:
 
 def _length(name: str) -> int:
     return len(name.split())
+
+
+def _denies(span: str, name: str) -> bool:
+    """Whether one is the other with a syllable in front that turns its sense round."""
+    return any(span == denial + name or name == denial + span for denial in _DENIALS)
 
 
 def _likeness(one: str, other: str) -> float:

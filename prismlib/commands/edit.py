@@ -88,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
 
     folder, replaced = Path(args.out), args.overwrite or args.resume
     outputs = edit_results.plan(requests, folder, replaced, args.dicom)
+    edit_bulk.check_table(args.table, folder)
     edit_engine.check_model(args.model)
     if not args.keep_going:
         edit_engine.check_images(requests)
@@ -111,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     provenance = {**engine.provenance(), "seed": args.seed, "versions": edit_results.versions()}
     if ranks.leads():
         print(f"{edit_results.DISCLAIMER}: {'; '.join(engine.notes)}", flush=True)
-    with edit_bulk.alone_in(folder) if ranks.leads() else contextlib.nullcontext():
+    with edit_bulk.only_run_in(folder) if ranks.leads() else contextlib.nullcontext():
         if ranks.leads():
             edit_results.plan(requests, folder, replaced, args.dicom)  # again, now that it is alone
             edit_bulk.clear(outputs)

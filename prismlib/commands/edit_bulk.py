@@ -51,7 +51,7 @@ class Tally:
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def only_run_in(folder: Path) -> Iterator[None]:
     """Refuse a second run in the same folder; the lock dies with its holder."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
@@ -73,6 +73,12 @@ def alone_in(folder: Path) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+def check_table(table: str | None, folder: Path) -> None:
+    """Refuse a table that stands where the failures of this run would be written."""
+    if table is not None and Path(table).resolve() == (folder / FAILURES).resolve():
+        raise UsageError(f"{table}: is --table and would be replaced; copy it to another name")
 
 
 def clear(outputs: Sequence[Outputs]) -> None:

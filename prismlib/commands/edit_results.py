@@ -88,7 +88,8 @@ def plan(
 
 
 def _check_standing(requests: Sequence[Request], files: Sequence[Path], overwrite: bool) -> None:
-    inputs = {request.image.resolve() for request in requests}
+    given = [file for request in requests for file in (request.image, request.mask) if file]
+    inputs = {file.resolve() for file in given}
     try:
         standing = [file for file in files if file.exists()]
     except OSError as error:
@@ -221,6 +222,7 @@ def _record(
             for attribute, (before, after) in result.probabilities.items()
         },
         "unfamiliarity": _unfamiliarity(result),
+        "self_replace": edited.self_replace,
         "nfe": edited.nfe,
         "seconds": edited.seconds,
         "recipe": asdict(edited.recipe),

@@ -153,11 +153,11 @@ class _Asked:
     The source's noise is needed unless its path is known, or the target is given what the path has
     beyond it; its row also where its attention is. The conditional rows stand last, source before
     target, as `PromptToPrompt` expects. A branch without a negative row is not guided: its prompt
-    is the negative one, or the scale 1.
+    is the negative one, or its scale 1.
     """
 
     rows: Mapping[str, Tensor]
-    scale: float
+    scales: Mapping[str, float]
 
     @classmethod
     def of(
@@ -168,14 +168,15 @@ class _Asked:
         if inversion.negatives is not None:
             negative = inversion.negatives[level - 1]
         wanted = method.shared or not method.known
-        if recipe.guidance_scale != 1.0:
-            if wanted and recipe.negative != "source":
-                rows["source negative"] = negative
+        scales = {"source": recipe.source_scale, "target": recipe.guidance_scale}
+        if wanted and recipe.negative != "source" and scales["source"] != 1.0:
+            rows["source negative"] = negative
+        if scales["target"] != 1.0:
             rows["target negative"] = negative
         if wanted or watched:
             rows["source"] = prompts.source
         rows["target"] = prompts.target
-        return cls(rows, recipe.guidance_scale)
+        return cls(rows, scales)
 
     def evaluate(
         self, model: "LatentDiffusion", source: Tensor, target: Tensor, timestep: int
@@ -184,10 +185,9 @@ class _Asked:
         latents = torch.cat([source if "source" in name else target for name in self.rows])
         noise = model.predict_noise(latents, timestep, torch.cat(list(self.rows.values())))
         found: dict[str, Any] = dict(zip(self.rows, noise.chunk(len(self.rows)), strict=True))
-        for branch in ("source", "target"):
+        for branch, scale in self.scales.items():
             if f"{branch} negative" in found:
-                away = found[f"{branch} negative"]
-                found[branch] = guided(away, found[branch], self.scale)
+                found[branch] = guided(found[f"{branch} negative"], found[branch], scale)
         return found
 
     def free(self, noise: Mapping[str, Tensor], branch: str) -> Tensor:

@@ -40,8 +40,11 @@ class Counterfactual:
     """An edited radiograph with what is needed to judge it.
 
     Images are float32 (H, W) in [0, 1]. `reconstruction` is the source branch: what the model
-    makes of the factual image when nothing is asked of it. `passed` says whether S_CLIP reached
-    the recipe's threshold; `nfe` counts U-Net evaluations and `seconds` the time, for this image.
+    makes of the factual image when nothing is asked of it. Where that branch is the inverted path
+    itself (all but `ddim`, `negative-prompt` and `null-text`), it is what the autoencoder alone
+    gives back. `passed` says whether S_CLIP reached the recipe's threshold; `self_replace` is the
+    value of a sweep that was kept, or the recipe's own. `nfe` counts U-Net evaluations, those of a
+    kept inversion too, and `seconds` the time that it took now, for this image.
     """
 
     factual: Image
@@ -54,6 +57,7 @@ class Counterfactual:
     passed: bool
     nfe: int
     seconds: float
+    self_replace: float = 0.0
 
     @property
     def difference(self) -> Image:
@@ -127,11 +131,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Made:
-    """Edited images and reconstructions (B, 1, H, W), and U-Net evaluations for each image."""
+    """Edited images and reconstructions (B, 1, H, W), and U-Net evaluations for each image.
+
+    `evaluations` count those of the values of a sweep that were tried before.
+    """
 
     edited: Tensor
     reconstruction: Tensor
     evaluations: Sequence[int]
+    self_replace: float = 0.0
 
 
 @torch.no_grad()
@@ -169,6 +177,7 @@ def _edit_batch(
                 scores[row] >= recipe.s_clip_threshold,
                 tried[-1][1].evaluations[row],
                 seconds,
+                made.self_replace,
             )
         )
     return found
@@ -209,7 +218,7 @@ def _variants(
         asked = [evaluations + made.evaluations for evaluations in asked]
         if reconstruction is None:
             reconstruction = model.decode(made.source)
-        yield _Made(model.decode(made.target), reconstruction, tuple(asked))
+        yield _Made(model.decode(made.target), reconstruction, tuple(asked), self_replace)
 
 
 def _inverted(

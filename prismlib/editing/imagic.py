@@ -64,11 +64,12 @@ def _one(
 ) -> tuple[Tensor, Tensor]:
     """The edited latents and the reconstruction of one image."""
     generator = torch.Generator().manual_seed(seed)
+    target = target.float()  # in half precision Adam's steps divide by zero
     fitted = target.clone().requires_grad_(True)
     optimizer = torch.optim.Adam([fitted], lr=EMBEDDING_RATE)
     _fit(model, latents, fitted, optimizer, recipe.inner_steps, generator)
     fitted = fitted.detach()
-    own = model.with_unet(copy.deepcopy(model.unet))
+    own = model.with_unet(copy.deepcopy(model.unet).float())
     own.unet.requires_grad_(True)
     optimizer = torch.optim.Adam(own.unet.parameters(), lr=TUNING_RATE)
     _fit(own, latents, fitted, optimizer, recipe.tuning_steps, generator)

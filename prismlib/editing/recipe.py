@@ -36,7 +36,9 @@ class Recipe:
     `steps` noise levels that are walked. `inner_steps` are null-text's, at each level.
 
     `guidance_scale` pushes the noise estimate away from the `negative` prompt: the empty one, or
-    the source prompt. `cross_replace` is the share of the steps, from the noisiest on, during which
+    the source prompt; `source_guidance_scale`, if given, does so in the source branch, where that
+    is asked for an estimate. With two scales the source prompt no longer returns the radiograph
+    exactly. `cross_replace` is the share of the steps, from the noisiest on, during which
     prompt-to-prompt replaces the target's cross-attention; `self_replace` the same of its
     self-attention, which begins at `self_replace_from`. With a `sweep`, each of its values takes
     the place of `self_replace`, and the result with the largest S_CLIP is kept. `word_weight`
@@ -72,6 +74,7 @@ class Recipe:
     seed: int = 0
     tuning_steps: int = 0
     interpolation: float = 0.0
+    source_guidance_scale: float | None = None
 
     def __post_init__(self) -> None:
         for field, kinds in (
@@ -110,6 +113,12 @@ class Recipe:
     def edits(self) -> bool:
         """Whether the diffusion model takes part; the control recipes do without it."""
         return self.inversion not in ("identity", "autoencoder")
+
+    @property
+    def source_scale(self) -> float:
+        """How far the source branch is guided."""
+        given = self.source_guidance_scale
+        return self.guidance_scale if given is None else given
 
     @property
     def controls(self) -> bool:
@@ -156,8 +165,12 @@ OTHERS = {
         negative="source",
     ),
     "direct": Recipe("direct", "direct", 50, 7.5, "prompt-to-prompt", 0.4, 0.6),
-    "edit-friendly": Recipe("edit-friendly", "edit-friendly", 50, 7.5, strength=0.64),
-    "virtual": Recipe("virtual", "virtual", 32, 2.0, "prompt-to-prompt", 0.7, 0.7),
+    "edit-friendly": Recipe(
+        "edit-friendly", "edit-friendly", 50, 15.0, strength=0.64, source_guidance_scale=3.5
+    ),
+    "virtual": Recipe(
+        "virtual", "virtual", 32, 2.0, "prompt-to-prompt", 0.7, 0.7, source_guidance_scale=1.0
+    ),
     "sdedit": Recipe("sdedit", "noise", 50, 7.5, strength=0.5),
     "radedit": Recipe("radedit", "edit-friendly", 50, 7.5, mask="given", residual=True),
     "radedit-attention": Recipe(
@@ -174,9 +187,8 @@ OTHERS = {
 """Other editors on the same weights, near to how they were published and not tuned: prompt-to-
 prompt on several inversions (Ju et al. 2023, Table 1), edit-friendly DDPM without the last third of
 the noise, SDEdit, RadEdit (Perez-Garcia et al. 2023, arXiv 2312.12865) with a mask given or found,
-inpainting by keeping what is known at every level, Imagic. What differs: both branches have one
-guidance scale, where edit-friendly and virtual inversion guide the source less; edit-friendly takes
-half its published steps, Imagic far fewer steps of tuning; masked edits are composed residually."""
+inpainting by keeping what is known at every level, Imagic. What differs: edit-friendly takes half
+its published steps, Imagic far fewer steps of tuning; masked edits are composed residually."""
 
 CONTROLS = {
     "identity": Recipe("identity", "identity", 0, 1.0),

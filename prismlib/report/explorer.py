@@ -131,7 +131,8 @@ class Explorer:
         first = min(int(self.slider.value), len(names) - 1)
         second, share = min(first + 1, len(names) - 1), self.slider.value - first
         mixed = (1 - share) * self.pictures[names[first]] + share * self.pictures[names[second]]
-        self.slider.description = names[second] if share > 0.5 else names[first]
+        ends = (names[first],) if share == 0 else (names[first], names[second])
+        self.slider.description = " / ".join(ends)
         held = io.BytesIO()
         Picture.fromarray(np.rint(mixed).astype(np.uint8)).save(held, format="PNG")
         self.screen.value = held.getvalue()
