@@ -130,11 +130,16 @@ def test_attention_control_matters(model, encoder, images):
         assert np.abs(a.image - b.image).max() > 1e-4
 
 
-def test_the_residual_is_factual_plus_edited_minus_reconstruction(model, encoder, images):
-    plain = edit(model, encoder, images, SOURCES, TARGETS, FAST)
-    composed = edit(model, encoder, images, SOURCES, TARGETS, replace(FAST, residual=True))
+@pytest.mark.parametrize("floor", [0.0, 0.05])
+def test_the_residual_is_factual_plus_edited_minus_reconstruction(model, encoder, images, floor):
+    chosen = replace(FAST, residual_floor=floor)
+    plain = edit(model, encoder, images, SOURCES, TARGETS, chosen)
+    composed = edit(model, encoder, images, SOURCES, TARGETS, replace(chosen, residual=True))
     for a, b in zip(plain, composed, strict=True):
         assert_images_equal(b.image, a.composed())
+        if not floor:
+            change = a.image - a.reconstruction
+            assert_images_equal(b.image, np.clip(a.factual + change, 0.0, 1.0))
 
 
 def test_evaluations_are_counted_where_they_are_made(model, encoder, images, evaluations):

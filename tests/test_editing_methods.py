@@ -15,7 +15,7 @@ from prismlib.editing.branches import METHODS, embed_prompts, prompt_to_prompt, 
 from prismlib.editing.cache import InversionCache
 from prismlib.editing.counterfactual import edit
 from prismlib.editing.inversion import ddim_invert, invert, noise_path, null_text
-from prismlib.editing.masks import Region, from_regions
+from prismlib.editing.masks import Region, from_regions, without_faint
 from prismlib.editing.prompts import align_prompts
 from prismlib.editing.recipe import RECIPES, Recipe
 from prismlib.editing.reconstruction import reconstruct
@@ -26,6 +26,7 @@ from prismlib.editing.schedule import (
     ddpm_mean,
     noised,
     predicted_clean,
+    seeded_noise,
 )
 from prismlib.errors import PrismError, UsageError
 from prismlib.measures.preservation import psnr
@@ -274,6 +275,28 @@ def test_half_precision_keeps_paths_exact(tiny_folder, images):
     for kind in KINDS:
         _, ends = walked(half, latents, recipe(kind, guidance_scale=4.0), SOURCES)
         torch.testing.assert_close(ends.target, latents, rtol=0, atol=1e-3)
+
+
+def test_what_is_faint_everywhere_around_is_dropped():
+    """A tone, a thin wire in it and a block: with 256 pixels a difference speaks for 2 around."""
+    change = torch.full((1, 1, 256, 256), 0.02)
+    change[..., 100] = -0.2
+    change[..., 30:60, 30:60] = 0.12
+    kept = without_faint(change, 0.1)
+    torch.testing.assert_close(kept[..., 100], change[..., 100])
+    torch.testing.assert_close(kept[..., 30:60, 30:60], change[..., 30:60, 30:60])
+    assert (kept[..., 70:90, 10:90] == 0).all() and (kept.abs() <= change.abs()).all()
+    assert without_faint(change, 0.0) is change
+    assert (without_faint(change, 0.03) != 0).all()
+
+
+@given(floor=st.floats(0.01, 1.0), seed=st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_dropping_more_leaves_less_and_no_sign_is_turned(floor, seed):
+    change = 0.3 * seeded_noise((2, 1, 64, 64), seed)
+    less, more = without_faint(change, floor), without_faint(change, floor / 2)
+    assert (less.abs() <= more.abs() + 1e-6).all() and (less * change >= 0).all()
+    torch.testing.assert_close(without_faint(change[1:], floor), less[1:])
 
 
 def region(edit, keep=None):

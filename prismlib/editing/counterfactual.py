@@ -20,7 +20,14 @@ from prismlib.editing.branches import (
 from prismlib.editing.cache import NETWORK, InversionCache
 from prismlib.editing.imagic import imagine
 from prismlib.editing.inversion import Inversion, content_seed, invert
-from prismlib.editing.masks import Masks, Region, check_regions, find_masks, from_regions
+from prismlib.editing.masks import (
+    Masks,
+    Region,
+    check_regions,
+    find_masks,
+    from_regions,
+    without_faint,
+)
 from prismlib.editing.recipe import CONTROLS, OTHERS, RECIPES, Recipe, find_recipe
 from prismlib.editing.schedule import Schedule
 from prismlib.errors import UsageError
@@ -71,7 +78,9 @@ class Counterfactual:
         """
         if self.recipe.residual:
             return self.image
-        return np.clip(self.factual + (self.image - self.reconstruction), 0.0, 1.0)
+        change = torch.from_numpy(self.image - self.reconstruction)[None, None]
+        kept = without_faint(change, self.recipe.residual_floor)
+        return np.clip(self.factual + _array(kept[0]), 0.0, 1.0)
 
 
 def edit(
@@ -159,7 +168,8 @@ def _edit_batch(
     for made in _variants(model, factual, batch, recipe, truncate, kept):
         image = made.edited
         if recipe.residual:
-            image = (factual + image - made.reconstruction).clamp(0.0, 1.0)
+            change = without_faint(image - made.reconstruction, recipe.residual_floor)
+            image = (factual + change).clamp(0.0, 1.0)
         tried.append((image, made, s_clip(before, encoder.embed_images(image), *texts).tolist()))
     seconds = (time.perf_counter() - started) / len(batch.images)
     found = []

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import adaptive_max_pool2d
+from torch.nn.functional import adaptive_max_pool2d, avg_pool2d, max_pool2d
 
 from prismlib.editing.attention import PromptToPrompt
 from prismlib.editing.inversion import noise_path
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 STRENGTH = 0.5  # how far up the noise levels a difference is measured (DiffEdit)
 DRAWS = 4  # levels at which attention or differences are looked at
 THRESHOLD = 0.5  # of a map's maximum
+REACH = 1 / 128  # of an image's width: how far a difference speaks for its neighbours
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,22 @@ def from_regions(regions: Sequence[Region], like: Tensor) -> Masks:
         return Masks(edit, ~edit)
     kept = [~region.edit if region.keep is None else region.keep for region in regions]
     return Masks(edit, _shrunk(kept, size).to(like.device) & ~edit)
+
+
+def without_faint(difference: Tensor, floor: float) -> Tensor:
+    """A difference of images (B, 1, H, W) without what is faint everywhere around.
+
+    A pixel is judged by the largest absolute difference within `REACH` of it: kept whole from
+    `floor` on, dropped below half of it, faded between, and the borders are smoothed. With `floor`
+    0 nothing is dropped. A thin wire passes by its own contrast; a change of tone over half the
+    picture, which guidance brings with any edit, does not.
+    """
+    if floor == 0:
+        return difference
+    reach = max(1, round(REACH * difference.shape[-1]))
+    around = max_pool2d(difference.abs(), 2 * reach + 1, 1, reach)
+    kept = (2 * around / floor - 1).clamp(0.0, 1.0)
+    return difference * avg_pool2d(kept, 2 * reach + 1, 1, reach, count_include_pad=False)
 
 
 def _shrunk(masks: Sequence[NDArray[np.bool_]], size: tuple[int, int]) -> Tensor:

@@ -23,7 +23,14 @@ AttentionKind = Literal["none", "prompt-to-prompt"]
 NegativeKind = Literal["empty", "source"]
 MaskKind = Literal["none", "given", "attention", "difference"]
 
-SHARES = ("cross_replace", "self_replace", "self_replace_from", "blend", "interpolation")
+SHARES = (
+    "cross_replace",
+    "self_replace",
+    "self_replace_from",
+    "blend",
+    "interpolation",
+    "residual_floor",
+)
 
 
 @dataclass(frozen=True)
@@ -50,8 +57,10 @@ class Recipe:
     the network, and `interpolation` is how far towards the target it then goes.
 
     `residual` composes factual + decode(edited) - decode(reconstruction), which keeps what the
-    autoencoder cannot render. An edit passes where S_CLIP >= `s_clip_threshold`. `seed` and the
-    radiograph's content seed the noise of the inversions that draw any.
+    autoencoder cannot render. Of that difference `residual_floor`, a share of full scale, drops
+    what is fainter (see `masks.without_faint`): a change of tone far from the edit. An edit passes
+    where S_CLIP >= `s_clip_threshold`. `seed` and the radiograph's content seed the noise of the
+    inversions that draw any.
     """
 
     name: str
@@ -75,6 +84,7 @@ class Recipe:
     tuning_steps: int = 0
     interpolation: float = 0.0
     source_guidance_scale: float | None = None
+    residual_floor: float = 0.0
 
     def __post_init__(self) -> None:
         for field, kinds in (
