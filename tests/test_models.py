@@ -25,7 +25,7 @@ from prismlib.models.clip import ImageTextEncoder, resized
 from prismlib.models.pipeline import LatentDiffusion
 from prismlib.models.presets import load_preset
 from prismlib.models.readers import PatientVerifier
-from prismlib.models.records import trained_on
+from prismlib.models.records import shareable, trained_on
 from prismlib.models.roles import ROLES
 from prismlib.models.tokenizers import check_length, save_tokenizer, tokenize, train_tokenizer
 from prismlib.models.train_unet import UnetSettings, starting_unet
@@ -295,6 +295,12 @@ def test_the_manifest_says_whose_radiographs_were_seen():
     assert "real" in trained_on([{"part": "unet", "simulated": False}])
 
 
+def test_a_record_names_no_place_of_a_machine(tmp_path):
+    assert shareable(str(tmp_path / "nih-subset")) == "nih-subset"
+    for value in ("prism-mini", "owner/name", "runs/training/unet", "", 0.5, None, True):
+        assert shareable(value) == value
+
+
 def test_whole_files_pass(listed):
     assert weights.verify("", *listed) == 3
     assert weights.verify("clip", *listed) == 1
@@ -445,6 +451,7 @@ def test_training_starts_from_a_models_part(part, weight, trained, tmp_path, mon
     assert main(["train", part, *SMALL, *still, *given]) == 0
     record = json.loads((out / "record.json").read_text())
     assert [started["part"] for started in record["start"]] == [part]
+    assert record["model"] == trained.name and str(trained.parent) not in json.dumps(record)
     if weight and part != "vae":
         name = "diffusion_pytorch_model.safetensors"
         before, after = (load_file(f / weight / name) for f in (trained, out / "model"))

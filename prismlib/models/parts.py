@@ -24,7 +24,7 @@ from prismlib.models.judging import finished
 from prismlib.models.latents import prepare_latents
 from prismlib.models.pipeline import LatentDiffusion
 from prismlib.models.places import find_places
-from prismlib.models.records import read_records
+from prismlib.models.records import read_records, shareable
 from prismlib.models.request import Request
 from prismlib.models.roles import auxiliary, find_role, targets
 from prismlib.models.sources import find_source, widths
@@ -110,11 +110,11 @@ def _described(request: Request, settings: Settings) -> dict[str, Any]:
         "simulated": request.profile.simulated,
         "cohort_size": request.cohort_size,
         "held_out": request.held_out,
-        "model": str(request.model),
+        "model": shareable(str(request.model)),
         "start": started_from(request),
         "device": _device_name(),
         "processes": ranks.joined().num_processes,
-        "settings": asdict(settings),
+        "settings": {name: shareable(value) for name, value in asdict(settings).items()},
     }
 
 

@@ -20,6 +20,12 @@ def read_records(model: str | Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
 
 
+def shareable(value: Any) -> Any:
+    """What may stand in a record that others read: of a folder's path its last name alone."""
+    path = Path(value) if isinstance(value, str) else None
+    return path.name if path is not None and path.is_absolute() else value
+
+
 def read_log(model: str | Path, part: str) -> pd.DataFrame:
     """A part's training log (step, samples, seconds, loss, ...); empty if there is none."""
     path = model_folder(model) / "training" / f"{part}.csv"
