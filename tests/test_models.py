@@ -28,6 +28,7 @@ from prismlib.models.readers import PatientVerifier
 from prismlib.models.records import shareable, trained_on
 from prismlib.models.roles import ROLES
 from prismlib.models.tokenizers import check_length, save_tokenizer, tokenize, train_tokenizer
+from prismlib.models.train_clip import ClipSettings
 from prismlib.models.train_unet import UnetSettings, starting_unet
 from prismlib.models.training import settings_from
 
@@ -555,6 +556,23 @@ def test_the_text_tower_can_be_kept(trained, tmp_path, monkeypatch):
     assert LatentDiffusion.load(copy).part_sha256("text_encoder") == LatentDiffusion.load(
         trained
     ).part_sha256("text_encoder")
+
+
+def test_the_text_encoder_of_the_unet_can_be_left_alone(trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("PRISM_OUTPUT", str(trained.parent))
+    copy = tmp_path / "mini"
+    shutil.copytree(trained, copy)
+    words = ["--out", str(tmp_path / "out"), "--model", str(copy), "--export", str(copy)]
+    more = ["--set", "keep_text_encoder=true", "--seed", "7"]
+    assert main(["train", "clip", *SMALL, *more, *words]) == 0
+    for name, same in (("pipeline/text_encoder", True), ("clip", False)):
+        before, after = (
+            load_file(folder / name / "model.safetensors") for folder in (trained, copy)
+        )
+        assert all(torch.equal(before[key], after[key]) for key in before) is same
+    assert "| pipeline/text_encoder | " in (copy / "README.md").read_text()
+    with pytest.raises(UsageError, match="give one of them"):
+        ClipSettings(freeze_text=True, keep_text_encoder=True)
 
 
 # A fine-tuned U-Net, and where its frozen parts come from

@@ -77,6 +77,10 @@ _BEFORE = (
     "which may have seen another version of the cohort: `data` in its record names it."
 )
 
+_READER = "pipeline/text_encoder"
+_EARLIER = {"text_tower_from": "text tower", "text_encoder_from": _READER, "start": "before"}
+"""What of a record tells of earlier trainings, and what the card calls those."""
+
 _LIMITS = """\
 ## How it was made
 
@@ -149,13 +153,10 @@ def _training(records: list[dict[str, Any]]) -> list[str]:
         "|---|--:|---|--:|--:|--:|---|",
     ]
     earlier = [
-        {**before, "part": f"{record['part']}, text tower"}
+        {**before, "part": f"{record['part']}, {name}" if name != _READER else name}
+        for key, name in _EARLIER.items()
         for record in records
-        for before in record.get("text_tower_from", [])
-    ] + [
-        {**before, "part": f"{record['part']}, before"}
-        for record in records
-        for before in record.get("start") or []
+        for before in record.get(key) or []
     ]
     for record in sorted([*records, *earlier], key=lambda record: record["part"]):
         batch = record["settings"]["batch_size"] * record["settings"]["accumulation"]

@@ -196,14 +196,14 @@ def _train_clip(request: Request, settings: ClipSettings) -> Trained:
         return NOTHING
     folder = request.out / "model" / request.name
     save_clip(model, tokenizer, folder)
-    images, table = request.held_out_images()
-    text["zero_shot"] = zero_shot(ImageTextEncoder.load(folder), images, table)
+    text["zero_shot"] = zero_shot(ImageTextEncoder.load(folder), *request.held_out_images())
     record = _record(run, data, text)
     if settings.pool != "train":
         return [request.name], record
-    if text_tower is not None:
+    if text_tower is not None or settings.keep_text_encoder:
+        kept = "text_encoder_from" if text_tower is None else "text_tower_from"
         before = [r for r in read_records(request.model) if r["part"] == "clip"]
-        return ["clip"], {**record, "text_tower_from": before}
+        return ["clip"], {**record, kept: before}
     weights.save_pretrained(text_encoder_of(model), request.out / "model/pipeline/text_encoder")
     return ["pipeline/tokenizer", "pipeline/text_encoder", "clip"], record
 

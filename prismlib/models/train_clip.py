@@ -48,7 +48,8 @@ class ClipSettings(Settings):
     labels, of telling a sentence from its negation (with paraphrases alone), and of where things
     lie (where the cohort is simulated); 0 leaves one out. `shift` and `blur` are `Variation`'s.
     `freeze_text` keeps the text tower and tokenizer of the model that is there already, so that a
-    U-Net trained on it stays valid, and trains the images' side alone.
+    U-Net trained on it stays valid, and trains the images' side alone. `keep_text_encoder` trains
+    both towers and leaves alone the text encoder that the U-Net reads with.
     """
 
     batch_size: int = 32
@@ -64,6 +65,7 @@ class ClipSettings(Settings):
     shift: float = 0.05
     blur: float = 1.5
     freeze_text: bool = False
+    keep_text_encoder: bool = False
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -72,6 +74,8 @@ class ClipSettings(Settings):
         ):
             if value not in known:
                 raise UsageError(f"{name} {value!r}; expected one of {', '.join(known)}")
+        if self.freeze_text and self.keep_text_encoder:
+            raise UsageError("freeze_text leaves nothing to keep_text_encoder: give one of them")
         if self.freeze_text and self.pool != "train":
             raise UsageError(
                 "freeze_text keeps the first encoder's text tower; the second, of pool "
