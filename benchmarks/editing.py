@@ -38,7 +38,7 @@ def main() -> None:
     """Edit, score, print and write the table."""
     args = _arguments()
     model, encoder = LatentDiffusion.load(args.model), ImageTextEncoder.load(args.model)
-    judge = Classifier.load(args.model)
+    judge = Classifier.load(args.judge)
     table = pd.concat([_task_rows(name, model, encoder, judge, args) for name in args.tasks])
     args.out.mkdir(parents=True, exist_ok=True)
     table.assign(domain="SIMULATED").to_csv(args.out / "editing.csv", index=False)
@@ -92,6 +92,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     known = [*RECIPES, *OTHERS, *CONTROLS]
     parser.add_argument("--model", default="prism-mini")
+    parser.add_argument("--judge", default="prism-mini")
     parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
     parser.add_argument("--prompts", default="one", choices=("one", "paper"))
     parser.add_argument(
