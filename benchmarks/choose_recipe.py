@@ -1,7 +1,7 @@
 """Which settings make the best default recipe, on development subjects alone?
 
     python benchmarks/choose_recipe.py --n 12 --out runs/choose
-    python benchmarks/choose_recipe.py --n 48 --out runs/choose-final --only v20-s0.6-g4-source
+    python benchmarks/choose_recipe.py --n 48 --out runs/choose-final --only v20-s0.7-g4-source
 
 Every candidate edits the same development subjects (patients who show an attribute, to the judge
 too) by the sentences of `captions.ONE_THING`. Composed residually, what is fainter than a floor can
@@ -15,15 +15,18 @@ closed. The recipe `fast` is chosen by this, once for a set of weights.
 import argparse
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from prismlib.captions import ONE_THING
 from prismlib.cohorts.phantom.cohort import PhantomCohort
-from prismlib.editing.counterfactual import CONTROLS, Counterfactual, Recipe, edit
+from prismlib.editing.counterfactual import Counterfactual, Recipe, edit
+from prismlib.editing.reconstruction import autoencoded
 from prismlib.measures.positives import positives
 from prismlib.measures.scorecard import Cost, Task, as_table, score
 from prismlib.models.classifiers import Classifier
@@ -34,17 +37,19 @@ FLOORS = (0.0, 0.03, 0.05, 0.07, 0.1)
 OUTSIDE = 0.5  # the most that may be added outside the mask, of the autoencoder's error
 
 
+AWAY_FROM: dict[str, dict[str, Any]] = {
+    "empty": {"source_guidance_scale": 1.0},
+    "source": {"negative": "source"},
+}
+
+
 def candidates() -> Iterator[Recipe]:
     """What is tried: how the image is inverted, how far up, in how many steps, how it is led."""
-    for steps, strength, scale, negative in product(
-        (12, 20), (0.5, 0.7, 1.0), (2.0, 4.0, 7.0), ("plain", "source")
+    for steps, strength, scale, away in product(
+        (12, 20), (0.5, 0.7, 1.0), (2.0, 4.0, 7.0), AWAY_FROM
     ):
-        recipe = Recipe("", "virtual", steps, scale, strength=strength)
-        if negative == "source":
-            recipe = replace(recipe, negative="source")
-        else:
-            recipe = replace(recipe, source_guidance_scale=1.0)
-        yield replace(recipe, name=f"v{steps}-s{strength:g}-g{scale:g}-{negative}")
+        name = f"v{steps}-s{strength:g}-g{scale:g}-{away}"
+        yield Recipe(name, "virtual", steps, scale, strength=strength, **AWAY_FROM[away])
     for kind, scale in product(("direct-shared", "edit-friendly"), (3.0, 6.0)):
         yield Recipe(f"{kind}-g{scale:g}", kind, 20, scale, strength=0.7, negative="source")
 
@@ -55,13 +60,17 @@ def main() -> None:
     model, encoder = LatentDiffusion.load(args.model), ImageTextEncoder.load(args.model)
     judge = Classifier.load(args.judge)
     cohort = PhantomCohort("development", args.searched, seed=args.seed)
-    chosen = [one for one in candidates() if not args.only or one.name in args.only]
+    chosen = [one for one in candidates() if one.name in args.only]
     args.out.mkdir(parents=True, exist_ok=True)
     rows = []
     for name in ONE_THING:
-        task, ask = _task(name, cohort, model, encoder, judge, args)
+        prompt = ONE_THING[name]
+        subjects = positives(cohort, judge, next(iter(prompt.intervention)), args.n)
+        encode = partial(autoencoded, model, batch_size=args.batch_size)
+        task = Task.of(name, cohort, subjects, prompt.intervention, encode)
+        texts = [prompt.source] * len(subjects), [prompt.target] * len(subjects)
         for recipe in chosen:
-            made = ask(recipe)
+            made = edit(model, encoder, task.factual, *texts, recipe, args.batch_size)
             rows += [_scored(task, recipe, floor, made, judge) for floor in FLOORS]
             print(f"{name}: {recipe.name}", flush=True)
             table = pd.concat(rows, ignore_index=True).assign(domain="SIMULATED")
@@ -85,23 +94,9 @@ def ranked(table: pd.DataFrame) -> pd.DataFrame:
     return by.sort_values(["stays", "flip_rate", "error_inside"], ascending=[False, False, True])
 
 
-def _task(name, cohort, model, encoder, judge, args):
-    prompt = ONE_THING[name]
-    attribute, target = next(iter(prompt.intervention.items()))
-    rows = positives(cohort, judge, attribute, args.n)
-    images = [cohort.image(row) for row in rows]
-    truths = [cohort.truth(row, prompt.intervention) for row in rows]
-
-    def ask(recipe: Recipe) -> list[Counterfactual]:
-        texts = [prompt.source] * len(images), [prompt.target] * len(images)
-        return edit(model, encoder, images, *texts, recipe, args.batch_size)
-
-    coded = [made.image for made in ask(CONTROLS["autoencoder"])]
-    patients = cohort.table.loc[rows, "Patient"].tolist()
-    return Task(name, attribute, int(target), images, coded, truths, patients), ask
-
-
-def _scored(task, recipe, floor, made, judge) -> pd.DataFrame:
+def _scored(
+    task: Task, recipe: Recipe, floor: float, made: list[Counterfactual], judge: Classifier
+) -> pd.DataFrame:
     at = replace(recipe, residual_floor=floor)
     pictures = [replace(one, recipe=at).composed() for one in made]
     seconds = float(np.mean([one.seconds for one in made]))
@@ -113,7 +108,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="prism-mini")
     parser.add_argument("--judge", default="prism-mini")
-    parser.add_argument("--only", nargs="*", default=[], metavar="NAME")
+    known = [recipe.name for recipe in candidates()]
+    parser.add_argument("--only", nargs="+", default=known, choices=known, metavar="NAME")
     parser.add_argument("--n", type=int, default=12)
     parser.add_argument("--searched", type=int, default=1200)
     parser.add_argument("--batch-size", type=int, default=8)

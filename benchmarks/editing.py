@@ -13,6 +13,7 @@ which nobody has in earnest: they say so.
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from prismlib.captions import EDIT_PROMPTS, ONE_THING
 from prismlib.cohorts.phantom.cohort import PhantomCohort
 from prismlib.editing.counterfactual import CONTROLS, OTHERS, RECIPES, Counterfactual, edit
 from prismlib.editing.masks import Region
+from prismlib.editing.reconstruction import autoencoded
 from prismlib.measures.positives import positives
 from prismlib.measures.preservation import psnr
 from prismlib.measures.scorecard import Cost, Task, as_table, score
@@ -53,21 +55,19 @@ def _task_rows(
     args: argparse.Namespace,
 ) -> pd.DataFrame:
     prompt = ONE_THING[name] if args.prompts == "one" else EDIT_PROMPTS[f"remove_{name}"]
-    attribute, target = next(iter(prompt.intervention.items()))
     cohort = PhantomCohort("development", args.searched, seed=args.seed)
-    rows = positives(cohort, judge, attribute, args.n)
-    images = [cohort.image(row) for row in rows]
-    truths = [cohort.truth(row, prompt.intervention) for row in rows]
+    rows = positives(cohort, judge, next(iter(prompt.intervention)), args.n)
+    encode = partial(autoencoded, model, batch_size=args.batch_size)
+    task = Task.of(name, cohort, rows, prompt.intervention, encode)
+    images = task.factual
 
     def made(recipe_name: str) -> list[Counterfactual]:
         recipe = (RECIPES | OTHERS | CONTROLS)[recipe_name]
-        regions = [Region(truth.mask) for truth in truths] if recipe.mask == "given" else None
+        known = [Region(truth.mask) for truth in task.truths if truth is not None]
+        regions = known if recipe.mask == "given" else None
         texts = [prompt.source] * len(images), [prompt.target] * len(images)
         return edit(model, encoder, images, *texts, recipe, args.batch_size, regions=regions)
 
-    coded = [one.image for one in made("autoencoder")]
-    patients = cohort.table.loc[rows, "Patient"].tolist()
-    task = Task(name, attribute, int(target), images, coded, truths, patients)
     scored, nearness = [score(task, "do nothing", images, judge, "independent")], [np.nan]
     for recipe_name in args.recipes:
         results = made(recipe_name)
@@ -79,7 +79,7 @@ def _task_rows(
         scored.append(
             score(task, recipe_name, pictures, judge, "independent", cost=cost, passed=passed)
         )
-        pairs = zip([one.reconstruction for one in results], coded, strict=True)
+        pairs = zip([one.reconstruction for one in results], task.autoencoded, strict=True)
         nearness.append(float(np.mean([min(psnr(*pair), 100.0) for pair in pairs])))
         print(f"{name}: {recipe_name} {cost.seconds_per_image:.1f} s an image", flush=True)
     table = as_table(scored).assign(reconstruction_db=nearness)

@@ -22,7 +22,7 @@ SIZES = {
     "live_batch": 2, "n_seeds": 1, "sampling_steps": 2, "n_images": 2, "n_add": 1,
     "n_confounded": 1, "n_searched": 12,
     "steps": 2, "optimised_steps": 1, "other_steps": [1], "n_text": 1, "paper_steps": 2,
-    "fast_steps": 2, "editors": ["sdedit"], "n_editors": 1,
+    "editors": ["sdedit"], "n_editors": 1,
     "n_validation": 2, "n_test": 10, "n_edits": 4, "n_heads": 2, "training_steps": 1,
     "image_size": 64, "n_leak": 8, "n_measures": 1, "n_distances": 4, "draws": 50,
 }  # fmt: skip

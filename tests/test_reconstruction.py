@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from prismlib.editing.reconstruction import reconstruct
+from prismlib.editing.reconstruction import autoencoded, reconstruct
 from prismlib.errors import UsageError
 
 PROMPTS = ["severe pleural effusion", "chest xray of the patient", "no finding"]
@@ -25,6 +25,13 @@ def test_the_autoencoder_encodes_and_decodes(model, images, bound):
     for made, expected in zip(bound, model.decode(latents), strict=True):
         np.testing.assert_allclose(made.image, expected[0].numpy(), atol=1e-5)
         assert made.nfe == 0 and made.method == "autoencoder"
+
+
+def test_images_encoded_and_decoded_alone_are_that_bound(model, images, bound):
+    for batch_size in (1, 3):
+        for image, expected in zip(autoencoded(model, images, batch_size), bound, strict=True):
+            np.testing.assert_allclose(image, expected.image, atol=1e-5)
+    assert autoencoded(model, []) == []
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 3.0])

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from prismlib.cohorts.cohort import Truth
+from prismlib.cohorts.phantom.cohort import PhantomCohort
 from prismlib.errors import UsageError
 from prismlib.measures.scorecard import Cost, Printed, Task, as_table, score
 
@@ -111,6 +112,24 @@ def test_a_part_of_a_task_is_scored_on_its_own(task):
     part = score(task.only([False, True]), "darken", images[1:], MeanJudge(), "mean")
     assert (part.n, part.n_flippable) == (1, 0)
     assert part.l1 == pytest.approx(0.3) and np.isnan(part.flip_rate)
+
+
+def test_a_task_takes_its_subjects_from_a_cohort():
+    cohort, rows, denied = PhantomCohort("development", 6), [4, 1], {"Support Devices": 0.0}
+    task = Task.of("devices", cohort, rows, denied, lambda images: [1 - image for image in images])
+    assert (task.name, task.attribute, task.target) == ("devices", "Support Devices", 0)
+    assert list(task.patients) == [cohort.table.loc[row, "Patient"] for row in rows]
+    parts = zip(rows, task.factual, task.autoencoded, task.truths, strict=True)
+    for row, image, coded, truth in parts:
+        np.testing.assert_array_equal(image, cohort.image(row))
+        np.testing.assert_array_equal(coded, 1 - image)
+        np.testing.assert_array_equal(truth.image, cohort.truth(row, denied).image)
+
+
+def test_a_task_asks_for_one_attribute():
+    cohort = PhantomCohort("development", 2)
+    with pytest.raises(UsageError, match="changes one attribute"):
+        Task.of("both", cohort, [0], {"Support Devices": 0.0, "Edema": 0.0}, list)
 
 
 def test_a_missing_image_is_an_error(task):

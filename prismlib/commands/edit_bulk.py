@@ -175,7 +175,7 @@ class _Run:
         return _Ready(job, files, key)
 
     def _stands(self, key: str, files: Outputs) -> bool:
-        """Whether all files of the request stand already, made as they are asked for now."""
+        """Whether an earlier run wrote all files of this very request; UsageError if of another."""
         if not self.manner.resume or not all(file.is_file() for file in files.files):
             return False
         try:

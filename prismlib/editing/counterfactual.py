@@ -78,9 +78,9 @@ class Counterfactual:
         """
         if self.recipe.residual:
             return self.image
-        change = torch.from_numpy(self.image - self.reconstruction)[None, None]
-        kept = without_faint(change, self.recipe.residual_floor)
-        return np.clip(self.factual + _array(kept[0]), 0.0, 1.0)
+        images = (self.factual, self.image, self.reconstruction)
+        factual, edited, back = (torch.from_numpy(image)[None, None] for image in images)
+        return _array(_composed(factual, edited, back, self.recipe.residual_floor)[0])
 
 
 def edit(
@@ -168,8 +168,7 @@ def _edit_batch(
     for made in _variants(model, factual, batch, recipe, truncate, kept):
         image = made.edited
         if recipe.residual:
-            change = without_faint(image - made.reconstruction, recipe.residual_floor)
-            image = (factual + change).clamp(0.0, 1.0)
+            image = _composed(factual, image, made.reconstruction, recipe.residual_floor)
         tried.append((image, made, s_clip(before, encoder.embed_images(image), *texts).tolist()))
     seconds = (time.perf_counter() - started) / len(batch.images)
     found = []
@@ -275,6 +274,11 @@ def _masks(
     found = prompts.source, prompts.target
     clean, schedule = inversion.clean, inversion.schedule
     return find_masks(model, recipe.mask, clean, found, control, schedule, seeds)
+
+
+def _composed(factual: Tensor, edited: Tensor, reconstruction: Tensor, floor: float) -> Tensor:
+    """Residual composition of images (B, 1, H, W)."""
+    return (factual + without_faint(edited - reconstruction, floor)).clamp(0.0, 1.0)
 
 
 def _array(image: Tensor) -> Image:

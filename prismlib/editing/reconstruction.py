@@ -99,6 +99,14 @@ def reconstruct(
     return made
 
 
+def autoencoded(
+    model: "LatentDiffusion", images: Sequence[Image], batch_size: int = 8
+) -> list[Image]:
+    """Images (H, W) encoded and decoded alone: the yardstick of what any edit of latents loses."""
+    made = reconstruct(model, images, [""] * len(images), "autoencoder", batch_size=batch_size)
+    return [one.image for one in made]
+
+
 def _there_and_back(
     model: "LatentDiffusion",
     latents: Tensor,

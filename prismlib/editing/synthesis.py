@@ -40,9 +40,8 @@ def synthesize(
     images: list[Image] = []
     for start in progress(range(0, len(prompts), batch_size), "samples from noise"):
         part = slice(start, start + batch_size)
-        noise = torch.stack([seeded_noise(shape, int(seed)) for seed in seeds[part]]).to(
-            model.device
-        )
+        draws = [seeded_noise(shape, int(seed)) for seed in seeds[part]]
+        noise = torch.stack(draws).to(model.device)
         path = Inversion(noise[None], schedule, (0,) * len(noise))
         latents = ddim_sample(model, path, model.embed(prompts[part]), guidance_scale)
         images += list(model.decode(latents)[:, 0].float().cpu().numpy())

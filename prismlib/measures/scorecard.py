@@ -1,6 +1,6 @@
 """One row of a table of counterfactuals: what a method kept and changed, and how sure that is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import compress
 from typing import TYPE_CHECKING, Protocol
@@ -17,7 +17,7 @@ from prismlib.measures.intervals import bootstrap, wilson
 from prismlib.measures.preservation import error_to_truth, l1
 
 if TYPE_CHECKING:
-    from prismlib.cohorts.cohort import Truth
+    from prismlib.cohorts.cohort import Cohort, Truth
 
 Image = NDArray[np.float32]
 UNKNOWN = float("nan")
@@ -53,6 +53,27 @@ class Task:
     autoencoded: Sequence[Image]
     truths: "Sequence[Truth | None]"
     patients: Sequence[str]
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        cohort: "Cohort",
+        rows: Sequence[int],
+        intervention: Mapping[str, float],
+        autoencode: Callable[[Sequence[Image]], Sequence[Image]],
+    ) -> "Task":
+        """The task of an intervention on one attribute, for some rows of a cohort.
+
+        Raises UsageError for an intervention on none or on several.
+        """
+        if len(intervention) != 1:
+            raise UsageError(f"a task changes one attribute, got {list(intervention) or 'none'}")
+        ((attribute, target),) = intervention.items()
+        images = [cohort.image(row) for row in rows]
+        truths = [cohort.truth(row, intervention) for row in rows]
+        patients = cohort.table.loc[list(rows), "Patient"].tolist()
+        return cls(name, attribute, int(target), images, autoencode(images), truths, patients)
 
     def only(self, keep: Sequence[bool]) -> "Task":
         """The same task for some of its subjects."""

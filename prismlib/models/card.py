@@ -77,9 +77,12 @@ _BEFORE = (
     "which may have seen another version of the cohort: `data` in its record names it."
 )
 
-_READER = "pipeline/text_encoder"
-_EARLIER = {"text_tower_from": "text tower", "text_encoder_from": _READER, "start": "before"}
-"""What of a record tells of earlier trainings, and what the card calls those."""
+_EARLIER = {
+    "text_tower_from": "{part}, text tower",
+    "text_encoder_from": "pipeline/text_encoder",
+    "start": "{part}, before",
+}
+"""What of a part's record tells of earlier trainings, and what the card calls those."""
 
 _LIMITS = """\
 ## How it was made
@@ -153,7 +156,7 @@ def _training(records: list[dict[str, Any]]) -> list[str]:
         "|---|--:|---|--:|--:|--:|---|",
     ]
     earlier = [
-        {**before, "part": f"{record['part']}, {name}" if name != _READER else name}
+        {**before, "part": name.format(part=record["part"])}
         for key, name in _EARLIER.items()
         for record in records
         for before in record.get(key) or []
