@@ -22,6 +22,7 @@ from prismlib.cohorts.labels import LABELS
 from prismlib.errors import PrismError, UsageError
 from prismlib.models import architectures, data
 from prismlib.models.epochs import shuffled
+from prismlib.models.folding import to_channels
 from prismlib.models.records import read_log, read_records, record_table
 from prismlib.models.train_classifier import ClassifierObjective, fit_classifier, untrained
 from prismlib.models.train_classifier import ClassifierSettings as ForClassifier
@@ -352,7 +353,7 @@ def test_standardizing_latents_changes_no_reconstruction():
     torch.manual_seed(0)
     vae = architectures.autoencoder().eval()
     images = torch.rand(2, 1, 64, 64)
-    signed = images.expand(-1, 3, -1, -1) * 2 - 1
+    signed = to_channels(images, vae)
     with torch.no_grad():
         before = vae.encode(signed).latent_dist
         picture = vae.decode(before.mean).sample

@@ -56,6 +56,7 @@ from prismlib.models.train_unet import (
 from prismlib.models.train_vae import (
     VaeObjective,
     VaeSettings,
+    begin,
     reconstruction_psnr,
     settle_latents,
 )
@@ -153,16 +154,15 @@ def _classifier_of(model: str, role: str) -> Any:
 def _train_vae(request: Request, settings: VaeSettings) -> Trained:
     data = request.images("train", request.cohort_size)
     real = request.prepared(NihCohort(settings.real, "train")) if settings.real else None
-    if settings.decoder_only and request.start is None:
-        raise UsageError("decoder_only goes with --start MODEL: it keeps its encoder")
     vae = _first(request, _vae_of, architectures.autoencoder, settings.seed)
+    if request.start is None:
+        begin(vae, data, settings, real)
     run = request.fit(VaeObjective(vae, data, settings, real), settings)
     if not ranks.leads():
         return NOTHING
     latents = settle_latents(vae, as_floats(data.images[:STANDARDIZE]), settings)
     weights.save_pretrained(vae, request.out / "model/pipeline/vae")
-    images, _ = request.held_out_images()
-    measured = {"psnr_db": reconstruction_psnr(vae, images), **latents}
+    measured = {"psnr_db": reconstruction_psnr(vae, request.held_out_images()[0]), **latents}
     also = {} if real is None else {"real": {"data": real.key, "images": len(real)}}
     return ["pipeline/vae"], _record(run, data, measured) | also
 

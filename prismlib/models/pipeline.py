@@ -12,6 +12,7 @@ from prismlib import paths
 from prismlib.errors import UsageError
 from prismlib.models import weights
 from prismlib.models.devices import best_device
+from prismlib.models.folding import to_channels, to_images
 from prismlib.models.loading import OnDisk, failing_as
 from prismlib.models.sources import find_source, load_unet
 from prismlib.models.tokenizers import check_length, tokenize
@@ -109,15 +110,14 @@ class LatentDiffusion(OnDisk):
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """Latents (B, C, H/f, W/f) of images (B, 1, H, W): the posterior's mean, scaled."""
-        signed = images.to(self.device, self.dtype).expand(-1, 3, -1, -1) * 2 - 1
-        return self.vae.encode(signed).latent_dist.mode().float() * self.vae.config.scaling_factor
+        seen = to_channels(images.to(self.device, self.dtype), self.vae)
+        return self.vae.encode(seen).latent_dist.mode().float() * self.vae.config.scaling_factor
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Images (B, 1, H, W) in [0, 1] of latents; the mean of the decoder's three channels."""
+        """Images (B, 1, H, W) in [0, 1] of latents."""
         latents = latents.to(self.device, self.dtype) / self.vae.config.scaling_factor
-        signed = self.vae.decode(latents).sample.mean(dim=1, keepdim=True)
-        return (signed / 2 + 0.5).clamp(0, 1)
+        return to_images(self.vae.decode(latents).sample).clamp(0, 1)
 
     @torch.no_grad()
     def embed(self, prompts: Sequence[str], truncate: bool = False) -> Tensor:

@@ -8,9 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
+from prismlib.errors import UsageError
 from prismlib.models.data import TrainingImages, as_floats
 from prismlib.models.epochs import shuffled
+from prismlib.models.folding import factor_of, to_channels, to_images
+from prismlib.models.linear_start import linear_start
 from prismlib.models.training import Batch, Objective, Settings
+
+SAMPLED = 128  # training images, of 1024 patches each, that principal components come from
 
 
 @dataclass(frozen=True)
@@ -18,8 +23,10 @@ class VaeSettings(Settings):
     """`crop` pixels a side; `edge_weight` is that of the gradients' error beside the pixels'.
 
     `real` names a folder of ChestX-ray14 (`NihCohort`), from which a share `real_share` of the
-    crops is then drawn. `decoder_only` leaves the encoder as `--start` has it, so that its latents,
-    and a U-Net trained on them, stay valid while pictures become sharper.
+    crops is then drawn. `linear` starts a network of one level, such as prism-mini's, from the
+    principal components of `linear_start`. `decoder_only` leaves the encoder as that or as
+    `--start` has it, so that its latents, and a U-Net trained on them, stay valid while pictures
+    become sharper.
     """
 
     batch_size: int = 16
@@ -30,6 +37,7 @@ class VaeSettings(Settings):
     kl_weight: float = 1e-6
     real: str = ""
     real_share: float = 0.3
+    linear: bool = True
     decoder_only: bool = False
 
 
@@ -52,7 +60,7 @@ class VaeObjective(Objective):
         if settings.decoder_only:
             vae.encoder.requires_grad_(False)
             vae.quant_conv.requires_grad_(False)
-        self.factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.factor = factor_of(vae)
 
     def draw(self, rng: np.random.Generator, position: int, size: int) -> Batch:
         """Crops (B, 1, c, c) in [0, 1] at random places, and the posterior's noise."""
@@ -75,14 +83,40 @@ class VaeObjective(Objective):
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss of a batch."""
-        target = batch["images"].expand(-1, 3, -1, -1) * 2 - 1
-        posterior = self.vae.encode(target).latent_dist
+        target = batch["images"]
+        posterior = self.vae.encode(to_channels(target, self.vae)).latent_dist
         latents = posterior.mean + posterior.std * batch["noise"]
-        error = self.vae.decode(latents).sample.float() - target
-        edges = sobel(error.mean(dim=1, keepdim=True)).abs().mean()
+        error = 2 * (to_images(self.vae.decode(latents).sample.float()) - target)
+        edges = sobel(error).abs().mean()
         kl = posterior.kl().mean() / target[0].numel()
         settings = self.settings
         return error.abs().mean() + settings.edge_weight * edges + settings.kl_weight * kl
+
+
+def begin(
+    vae: Any, data: TrainingImages, settings: VaeSettings, real: TrainingImages | None = None
+) -> None:
+    """Start an autoencoder of random weights from principal components, if `linear` asks for it.
+
+    They are those of some training images, of which, as of the crops, a share `real_share` is real.
+    Raises UsageError where an encoder of random weights was to be kept.
+    """
+    if settings.linear:
+        linear_start(vae, _patches(vae, data, settings, real))
+    elif settings.decoder_only:
+        raise UsageError("decoder_only goes with --start MODEL or linear=true: it keeps an encoder")
+
+
+def _patches(
+    vae: Any, data: TrainingImages, settings: VaeSettings, real: TrainingImages | None
+) -> Tensor:
+    """What `vae` reads at each place of some training images, (n, C) in [-1, 1]."""
+    share = settings.real_share if real is not None else 0.0
+    sources = [(data, round(SAMPLED * (1 - share)))]
+    if real is not None:
+        sources.append((real, SAMPLED - sources[0][1]))
+    images = [as_floats(source.images[:number]) for source, number in sources]
+    return to_channels(torch.cat(images), vae).movedim(1, -1).flatten(0, -2)
 
 
 def sobel(images: Tensor) -> Tensor:
@@ -93,8 +127,15 @@ def sobel(images: Tensor) -> Tensor:
 
 
 def settle_latents(vae: Any, images: Tensor, settings: VaeSettings) -> dict[str, float]:
-    """What is measured of the latents' scale when training is done, nothing if they were kept."""
-    return {} if settings.decoder_only else standardize_latents(vae, images)
+    """What is measured of the latents' scale when training is done, nothing if they were kept.
+
+    A linear start, which is for a network of one level, gave each channel a scale, which stays.
+    """
+    if settings.decoder_only:
+        return {}
+    if settings.linear and len(vae.config.block_out_channels) == 1:
+        return scale_latents(vae, images)
+    return standardize_latents(vae, images)
 
 
 @torch.no_grad()
@@ -113,16 +154,22 @@ def standardize_latents(vae: Any, images: Tensor, batch_size: int = 8) -> dict[s
     weight = vae.post_quant_conv.weight
     vae.post_quant_conv.bias += (weight[:, :, 0, 0] * mean).sum(dim=1)
     weight *= std[None, :, None, None]
-    _, after = _latent_moments(vae, images, batch_size)
-    factor = float(1 / after.square().mean().sqrt())
+    return {"latent_std_before": float(std.square().mean().sqrt())} | scale_latents(vae, images)
+
+
+@torch.no_grad()
+def scale_latents(vae: Any, images: Tensor, batch_size: int = 8) -> dict[str, float]:
+    """Set `scaling_factor`, by which latents get deviation 1 over all channels."""
+    _, std = _latent_moments(vae, images, batch_size)
+    factor = float(1 / std.square().mean().sqrt())
     vae.register_to_config(scaling_factor=round(factor, 5))
-    return {"latent_std_before": float(std.square().mean().sqrt()), "scaling_factor": factor}
+    return {"scaling_factor": factor}
 
 
 def _latent_moments(vae: Any, images: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
     device = next(vae.parameters()).device
     latents = [
-        vae.encode(part.to(device).expand(-1, 3, -1, -1) * 2 - 1).latent_dist.mode()
+        vae.encode(to_channels(part.to(device), vae)).latent_dist.mode()
         for part in images.split(batch_size)
     ]
     values = torch.cat(latents).transpose(0, 1).flatten(1)
@@ -135,8 +182,7 @@ def reconstruction_psnr(vae: Any, images: Tensor, batch_size: int = 8) -> float:
     device = next(vae.parameters()).device
     values = []
     for part in images.split(batch_size):
-        signed = part.to(device).expand(-1, 3, -1, -1) * 2 - 1
-        decoded = vae.decode(vae.encode(signed).latent_dist.mode()).sample.mean(1, keepdim=True)
-        error = (decoded / 2 + 0.5).clamp(0, 1) - part.to(device)
+        latents = vae.encode(to_channels(part.to(device), vae)).latent_dist.mode()
+        error = to_images(vae.decode(latents).sample).clamp(0, 1) - part.to(device)
         values.append(-10 * error.square().mean(dim=(1, 2, 3)).clamp_min(1e-12).log10())
     return float(torch.cat(values).mean())

@@ -1,0 +1,105 @@
+"""The autoencoder: how images get into its channels, and that it starts as principal components."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.decomposition import PCA
+
+from prismlib.errors import UsageError
+from prismlib.models import architectures
+from prismlib.models.folding import factor_of, fold_of, to_channels, to_images
+from prismlib.models.linear_start import linear_start
+
+
+def small(**changes) -> AutoencoderKL:
+    """prism-mini's in small: squares of 4 pixels, 3 latent channels."""
+    sizes = {"in_channels": 16, "out_channels": 16, "latent_channels": 3, "sample_size": 4}
+    return architectures.autoencoder(
+        {**architectures.AUTOENCODER, "block_out_channels": (32,), **sizes, **changes}
+    )
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Smooth (B, 1, 32, 32) in [0, 1], of which few components say nearly all."""
+    coarse = torch.rand(24, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    return torch.nn.functional.interpolate(coarse, size=(32, 32), mode="bicubic").clamp(0, 1)
+
+
+def patches(vae, images):
+    return to_channels(images, vae).movedim(1, -1).flatten(0, -2)
+
+
+@given(fold=st.sampled_from([1, 2, 4, 8]), rows=st.integers(1, 3), columns=st.integers(1, 3))
+@settings(max_examples=20, deadline=None)
+def test_folding_loses_nothing(fold, rows, columns):
+    images = torch.rand(2, 1, 8 * rows, 8 * columns)
+    vae = small(in_channels=fold**2, out_channels=fold**2)
+    seen = to_channels(images, vae)
+    assert seen.shape == (2, fold**2, 8 * rows // fold, 8 * columns // fold)
+    torch.testing.assert_close(to_images(seen), images)
+
+
+def test_stable_diffusion_sees_grey_as_rgb_and_its_colours_are_averaged():
+    vae = architectures.autoencoder(
+        {**architectures.AUTOENCODER, "in_channels": 3, "out_channels": 3}
+    )
+    images = torch.rand(2, 1, 8, 8)
+    seen = to_channels(images, vae)
+    assert seen.shape == (2, 3, 8, 8) and fold_of(3) == fold_of(1) == 1
+    torch.testing.assert_close(to_images(seen), images)
+    torch.testing.assert_close(
+        to_images(torch.tensor([-1.0, 0.0, 1.0]).view(1, 3, 1, 1)), torch.full((1, 1, 1, 1), 0.5)
+    )
+
+
+def test_a_latent_is_as_wide_as_its_square_times_the_levels():
+    assert factor_of(architectures.autoencoder()) == 16
+    two = {"down_block_types": ("DownEncoderBlock2D",) * 2, "block_out_channels": (32, 32)}
+    assert factor_of(small(**two, up_block_types=("UpDecoderBlock2D",) * 2)) == 8
+
+
+def test_it_starts_as_the_principal_components_that_scikit_learn_finds(images):
+    vae = small().eval()
+    known = patches(vae, images)
+    linear_start(vae, known)
+    pca = PCA(3).fit(known.double().numpy())
+    expected = pca.inverse_transform(pca.transform(known.double().numpy()))
+    with torch.no_grad():
+        posterior = vae.encode(to_channels(images, vae)).latent_dist
+        drawn = patches(vae, to_images(vae.decode(posterior.mode()).sample))
+    latents = posterior.mode().movedim(1, -1).flatten(0, -2).numpy()
+    assert np.abs(drawn.numpy() - expected).max() < 0.02
+    assert np.abs(drawn.numpy() - expected).mean() < 0.002
+    shares = pca.explained_variance_**0.25
+    np.testing.assert_allclose(latents.std(axis=0), shares / (shares**2).mean() ** 0.5, rtol=0.02)
+    np.testing.assert_allclose(np.abs(np.corrcoef(latents.T) - np.eye(3)), 0, atol=0.02)
+    assert posterior.std.max() < 0.01  # the posterior is nearly certain
+
+
+def test_all_of_a_linear_start_can_learn(images):
+    vae = small()
+    linear_start(vae, patches(vae, images))
+    seen = to_channels(images, vae)
+    for _ in range(2):  # what a zero holds up learns from the second step on
+        error = vae.decode(vae.encode(seen).latent_dist.mean).sample - seen
+        vae.zero_grad()
+        error.square().mean().backward()
+        still = {name for name, p in vae.named_parameters() if not p.grad.abs().sum() > 0}
+        with torch.no_grad():
+            for parameter in vae.parameters():
+                parameter -= 1e-3 * parameter.grad
+    assert still <= {"quant_conv.bias"} and error.isfinite().all()
+
+
+def test_a_linear_start_names_what_it_cannot_do(images):
+    two = {"down_block_types": ("DownEncoderBlock2D",) * 2, "block_out_channels": (32, 32)}
+    deep = small(**two, up_block_types=("UpDecoderBlock2D",) * 2)
+    with pytest.raises(UsageError, match="2 levels; a linear start needs one of one"):
+        linear_start(deep, patches(deep, images))
+    narrow = small(latent_channels=10)
+    with pytest.raises(UsageError, match="10 latent channels; an autoencoder so narrow carries 8"):
+        linear_start(narrow, patches(narrow, images))
