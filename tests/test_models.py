@@ -137,7 +137,6 @@ def test_the_noise_is_section_3_1s(model):
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     torch.testing.assert_close(model.scheduler.betas, betas)
     assert not model.scheduler.config.clip_sample
-    assert model.scheduler.config.prediction_type == "epsilon"
 
 
 # A loaded Stable Diffusion

@@ -20,7 +20,7 @@ from torch.nn.functional import mse_loss
 from prismlib.captions import EDIT_PROMPTS, paraphrase
 from prismlib.cohorts.labels import LABELS
 from prismlib.errors import PrismError, UsageError
-from prismlib.models import architectures, data
+from prismlib.models import architectures, data, predictions
 from prismlib.models.epochs import shuffled
 from prismlib.models.folding import to_channels
 from prismlib.models.records import read_log, read_records, record_table
@@ -380,7 +380,7 @@ class Oracle(torch.nn.Module):
         return type("Output", (), {"sample": torch.zeros_like(noisy) + self.constant})
 
 
-def unet_objective(**values):
+def unet_objective(asked_for=predictions.NOISE, **values):
     rng = np.random.default_rng(0)
     inputs = CachedInputs(
         latents=rng.standard_normal((5, 2, 4, 4)).astype(np.float16),
@@ -388,7 +388,8 @@ def unet_objective(**values):
         captions=np.array([[1, 2]] * 4 + [[3, 3]]),
     )
     plan = settings_from(UnetSettings, values)
-    return UnetObjective(Oracle(), architectures.scheduler(), inputs, plan)
+    scheduler = architectures.scheduler({**architectures.SCHEDULER, "prediction_type": asked_for})
+    return UnetObjective(Oracle(), scheduler, inputs, plan)
 
 
 def test_the_plain_loss_is_algorithm_1():
@@ -411,6 +412,38 @@ def test_min_snr_weighs_nearly_clean_latents_less():
     expected = torch.minimum(snr, torch.tensor(5.0)) / snr
     torch.testing.assert_close(objective._weights(timesteps), expected)
     assert expected[0] < 0.01 and expected[2] == 1
+
+
+def test_a_network_may_be_asked_for_the_velocity():
+    objective = unet_objective(predictions.VELOCITY, min_snr_gamma=0.0)
+    batch = objective.draw(np.random.default_rng(1), 0, 16)
+    a = objective.scheduler.alphas_cumprod[batch["timesteps"]][:, None, None, None]
+    velocity = a.sqrt() * batch["noise"] - (1 - a).sqrt() * batch["latents"]
+    expected = (velocity - 0.25).square().mean().item()
+    assert objective(batch).item() == pytest.approx(expected, rel=1e-5)
+    noisy = a.sqrt() * batch["latents"] + (1 - a).sqrt() * batch["noise"]
+    found = predictions.noise_from(objective.scheduler, velocity, noisy, batch["timesteps"])
+    torch.testing.assert_close(found, batch["noise"], atol=1e-5, rtol=1e-4)
+    one = predictions.noise_from(objective.scheduler, velocity[:1], noisy[:1],
+                                 int(batch["timesteps"][0]))  # fmt: skip
+    torch.testing.assert_close(one, batch["noise"][:1], atol=1e-5, rtol=1e-4)
+
+
+def test_min_snr_weighs_the_clean_latents_alike_whatever_is_asked_for():
+    noise, velocity = (
+        unet_objective(kind, min_snr_gamma=5.0)
+        for kind in (predictions.NOISE, predictions.VELOCITY)
+    )
+    timesteps = torch.tensor([0, 300, 600, 999])
+    # an error of the velocity is one of the noise times sqrt(a), squared times SNR / (SNR + 1)
+    snr = noise.snr[timesteps]
+    expected = noise._weights(timesteps) * snr / (snr + 1)
+    torch.testing.assert_close(velocity._weights(timesteps), expected)
+
+
+def test_an_unknown_kind_of_prediction_is_refused():
+    with pytest.raises(UsageError, match="prediction_type is 'sample'"):
+        unet_objective("sample")(unet_objective().draw(np.random.default_rng(1), 0, 2))
 
 
 def test_captions_are_dropped_as_often_as_asked():

@@ -13,6 +13,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from prismlib.errors import UsageError
 from prismlib.models.loading import failing_as
+from prismlib.models.predictions import VELOCITY
 
 Config = Mapping[str, Any]
 
@@ -82,7 +83,8 @@ CLIP: Config = MappingProxyType(
     }
 )
 
-# Section 3.1's noise, in the form in which Stable Diffusion v1.5's scheduler is set.
+# Section 3.1's noise, in the form in which Stable Diffusion v1.5's scheduler is set, but for what
+# the U-Net is asked for (`predictions`).
 SCHEDULER: Config = MappingProxyType(
     {
         "num_train_timesteps": 1000,
@@ -92,7 +94,7 @@ SCHEDULER: Config = MappingProxyType(
         "clip_sample": False,
         "set_alpha_to_one": False,
         "steps_offset": 1,
-        "prediction_type": "epsilon",
+        "prediction_type": VELOCITY,
     }
 )
 

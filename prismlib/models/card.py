@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from prismlib import paths
+from prismlib.models.folding import fold_of
 from prismlib.models.records import flat, read_records
 
 CARD = "README.md"
@@ -26,7 +27,7 @@ from a fresh clone, with nothing to download.
 **{domain} NOT FOR CLINICAL USE.**
 
 - `pipeline/`: autoencoder, text encoder, tokenizer, U-Net and DDIM scheduler;
-  `diffusers.StableDiffusionPipeline.from_pretrained(folder)` loads it
+  `diffusers.StableDiffusionPipeline.from_pretrained(folder)` loads it{layout}
 - `clip/`: image-text encoder for S_CLIP (Equation 1);
   `transformers.CLIPModel.from_pretrained(folder)` loads it{second}
 - `classifier/`: the independent judge, an EfficientNet with a head for each of the four attributes;
@@ -43,6 +44,10 @@ from a fresh clone, with nothing to download.
 Weights are stored in float16 and load as float32. Bytes and SHA-256 of every file are in
 `data_manifests/weights.yaml` and are checked at every load by name.
 """
+
+_FOLDED = """;
+  what that draws has {channels} channels, the pixels of squares of {fold}: with `output_type="pt"`,
+  `torch.nn.functional.pixel_shuffle(images, {fold})` deals them out into the radiograph"""
 
 _SECOND = """
 - `second_clip/`: another, from other patients; it selects nothing, so that
@@ -97,8 +102,7 @@ the split `development`, on which classifiers were calibrated too; notebook 08 h
 
 ## Limits
 
-- The autoencoder keeps the form of organs and large devices and blurs thin wires, noise and
-  burned-in text; its PSNR above bounds every edit that does not compose residually.
+- {autoencoder}
 - How far the U-Net follows a prompt is measured, not assumed: see the tables `table_gallery` and
   `table_wording` of notebook 02 and `table_2` of notebook 04.
 - Prompts are understood only in the words of the captions' vocabulary (findings of CheXpert,
@@ -108,16 +112,29 @@ the split `development`, on which classifiers were calibrated too; notebook 08 h
 """
 
 
+_BLURRED = """\
+The autoencoder keeps the form of organs and large devices and blurs thin wires, noise and
+  burned-in text; its PSNR above bounds every edit that does not compose residually."""
+_LINEAR = """\
+The autoencoder began as the principal components of squares of {fold} pixels and was trained for
+  {steps} step{s} from there. It keeps thin wires and drops the finest grain; its latents are
+  patches of picture, so that all meaning is left to the U-Net. Its PSNR above bounds every edit
+  that does not compose residually."""
+
+
 def write_card(folder: Path) -> Path:
     """Write `README.md` into a model folder from the records in its `training/`."""
     records = read_records(folder)
     second = _SECOND if (folder / "second_clip").is_dir() else ""
     known = _FAMILIARITY if (folder / "familiarity").is_dir() else ""
+    channels = _channels(folder / "pipeline" / "vae" / "config.json")
+    fold = fold_of(channels)
     head = _HEAD.format(
         name=folder.name,
         domain=_domain(records),
         second=second,
         familiarity=known,
+        layout=_FOLDED.format(channels=channels, fold=fold) if fold > 1 else "",
         baseline=_baseline(folder / "ganterfactual" / "config.json"),
     )
     text = "\n".join(
@@ -129,7 +146,7 @@ def write_card(folder: Path) -> Path:
             "## Measured on held-out subjects\n",
             *_measured(records),
             "",
-            _LIMITS,
+            _LIMITS.format(autoencoder=_autoencoder(records, fold)),
         ]
     )
     with paths.written_whole(folder / CARD) as temporary:
@@ -141,6 +158,20 @@ def _baseline(config: Path) -> str:
     if not config.is_file():
         return ""
     return _BASELINE.format(**json.loads(config.read_text(encoding="utf-8")))
+
+
+def _channels(config: Path) -> int:
+    if not config.is_file():
+        return 1
+    return int(json.loads(config.read_text(encoding="utf-8"))["in_channels"])
+
+
+def _autoencoder(records: list[dict[str, Any]], fold: int) -> str:
+    for record in records:
+        if record["part"] == "vae" and record["settings"].get("linear"):
+            steps = record["steps"]
+            return _LINEAR.format(fold=fold, steps=steps, s="" if steps == 1 else "s")
+    return _BLURRED
 
 
 def _domain(records: list[dict[str, Any]]) -> str:

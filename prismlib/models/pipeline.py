@@ -14,6 +14,7 @@ from prismlib.models import weights
 from prismlib.models.devices import best_device
 from prismlib.models.folding import to_channels, to_images
 from prismlib.models.loading import OnDisk, failing_as
+from prismlib.models.predictions import noise_from
 from prismlib.models.sources import find_source, load_unet
 from prismlib.models.tokenizers import check_length, tokenize
 
@@ -138,8 +139,8 @@ class LatentDiffusion(OnDisk):
     def noise_of(self, latents: Tensor, timestep: Tensor | int, embeddings: Tensor) -> Tensor:
         """The same where gradients are wanted, of the latents or of the embeddings."""
         text = embeddings.to(self.dtype)
-        noise = self.unet(latents.to(self.dtype), timestep, encoder_hidden_states=text).sample
-        return noise.to(latents.dtype)
+        answer = self.unet(latents.to(self.dtype), timestep, encoder_hidden_states=text).sample
+        return noise_from(self.scheduler, answer.to(latents.dtype), latents, timestep)
 
 
 def _check_fit(components: dict[str, Any], name: str) -> None:

@@ -18,6 +18,7 @@ from prismlib.errors import UsageError
 from prismlib.models.data import TrainingImages, alone_in, as_floats
 from prismlib.models.epochs import shuffled
 from prismlib.models.pipeline import LatentDiffusion
+from prismlib.models.predictions import NOISE, estimates, noise_from, target_of
 from prismlib.models.tokenizers import overlong
 from prismlib.models.training import Batch, Objective, Settings
 
@@ -72,8 +73,10 @@ class CachedInputs:
 class UnetObjective(Objective):
     """Algorithm 1's loss: the mean squared error of the noise that the U-Net predicts.
 
-    With `min_snr_gamma` g, the loss at a timestep is weighted by min(SNR, g) / SNR (Hang et al.
-    2023, arXiv 2303.09556), so that nearly clean latents do not decide everything.
+    Of the velocity, where the scheduler says that this is what it predicts (`predictions`). With
+    `min_snr_gamma` g, the loss at a timestep is weighted by min(SNR, g) / SNR (Hang et al. 2023,
+    arXiv 2303.09556), of the velocity by min(SNR, g) / (SNR + 1), so that nearly clean latents do
+    not decide everything.
     """
 
     def __init__(
@@ -105,8 +108,9 @@ class UnetObjective(Objective):
         """The loss of a batch; the lines follow Algorithm 1."""
         timesteps = batch["timesteps"]
         noisy = self.scheduler.add_noise(batch["latents"], batch["noise"], timesteps)
+        target = target_of(self.scheduler, batch["latents"], batch["noise"], timesteps)
         predicted = self.unet(noisy, timesteps, encoder_hidden_states=batch["embeddings"]).sample
-        error = (predicted.float() - batch["noise"]).square().mean(dim=(1, 2, 3))
+        error = (predicted.float() - target).square().mean(dim=(1, 2, 3))
         return (self._weights(timesteps) * error).mean()
 
     def _weights(self, timesteps: Tensor) -> Tensor:
@@ -114,7 +118,8 @@ class UnetObjective(Objective):
         if not gamma:
             return torch.ones(len(timesteps), device=timesteps.device)
         snr = self.snr.to(timesteps.device)[timesteps]
-        return snr.clamp(max=gamma) / snr
+        plain = snr if estimates(self.scheduler) == NOISE else snr + 1
+        return snr.clamp(max=gamma) / plain
 
 
 def starting_unet(model: Any, start: str, seed: int = 0) -> Any:
@@ -231,10 +236,10 @@ def validation_loss(objective: UnetObjective, samples: int = 256, seed: int = 12
             key: value.to(device)
             for key, value in objective.draw(rng, position, min(32, samples - position)).items()
         }
-        noisy = objective.scheduler.add_noise(batch["latents"], batch["noise"], batch["timesteps"])
-        predicted = objective.unet(
-            noisy, batch["timesteps"], encoder_hidden_states=batch["embeddings"]
-        ).sample
+        timesteps, text = batch["timesteps"], batch["embeddings"]
+        noisy = objective.scheduler.add_noise(batch["latents"], batch["noise"], timesteps)
+        answer = objective.unet(noisy, timesteps, encoder_hidden_states=text).sample
+        predicted = noise_from(objective.scheduler, answer, noisy, timesteps)
         errors.append((predicted - batch["noise"]).square().mean(dim=(1, 2, 3)))
     return float(torch.cat(errors).mean())
 
