@@ -51,6 +51,7 @@ from prismlib.models.train_unet import (
     UnetObjective,
     UnetSettings,
     cache_inputs,
+    trainable,
     validation_loss,
 )
 from prismlib.models.train_vae import (
@@ -231,7 +232,7 @@ def _train_unet(request: Request, settings: UnetSettings) -> Trained:
     with ranks.leader_first():
         inputs = cache_inputs(model, data, settings, request.report)
         fixed = cache_inputs(model, held_out, settings, request.report)
-    unet = model.unet.requires_grad_(True)
+    unet = trainable(model.unet)
     measured = UnetObjective(unet, model.scheduler, fixed, settings)
     objective = UnetObjective(unet, model.scheduler, inputs, settings)
     run = request.fit(objective, settings, partial(validation_loss, measured))
@@ -239,8 +240,7 @@ def _train_unet(request: Request, settings: UnetSettings) -> Trained:
         return NOTHING
     folder = BASE_UNET if settings.subjects == NORMAL else "pipeline/unet"
     weights.save_pretrained(unet, request.out / "model" / folder)
-    record = {"validation_noise_mse": validation_loss(measured)}
-    return [folder], _record(run, data, record)
+    return [folder], _record(run, data, {"validation_noise_mse": validation_loss(measured)})
 
 
 def _with_unet(request: Request, seed: int) -> LatentDiffusion:
