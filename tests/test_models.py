@@ -124,13 +124,25 @@ def test_the_bundled_model_loads_with_plain_libraries_and_is_small():
     )
 
 
-def test_the_bundled_pipeline_reads_text_with_the_bundled_clip():
+def test_the_bundled_pipeline_reads_text_as_the_bundled_clip_does():
     bundled()
-    tower = ImageTextEncoder.load().model.text_model.state_dict()
-    encoder = LatentDiffusion.load().text_encoder.state_dict()
-    encoder = {name.removeprefix("text_model."): value for name, value in encoder.items()}
-    assert encoder.keys() == tower.keys()
-    assert all(torch.equal(encoder[name], tower[name]) for name in tower)
+    model, encoder = LatentDiffusion.load(), ImageTextEncoder.load()
+    assert model.tokenizer.get_vocab() == encoder.tokenizer.get_vocab()
+    tower = encoder.model.text_model.state_dict()
+    names = model.text_encoder.state_dict()
+    shapes = {name.removeprefix("text_model."): value.shape for name, value in names.items()}
+    assert shapes == {name: value.shape for name, value in tower.items()}
+
+
+@pytest.mark.parametrize("what", ["pleural effusion", "cardiomegaly", "medical devices"])
+def test_the_bundled_text_encoder_reads_what_is_said_and_not_how(what):
+    bundled()
+    model = LatentDiffusion.load()
+    texts = [f"chest x-ray with {what}", f"chest radiograph showing {what}"]
+    texts += [f"chest x-ray without {what}"]
+    last = [len(ids) - 1 for ids in model.tokenizer(texts).input_ids]
+    one, same, opposite = model.embed(texts)[range(3), last]
+    assert torch.dist(one, same) < torch.dist(one, opposite)
 
 
 def test_the_noise_is_section_3_1s(model):
