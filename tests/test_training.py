@@ -414,6 +414,22 @@ def test_min_snr_weighs_nearly_clean_latents_less():
     assert expected[0] < 0.01 and expected[2] == 1
 
 
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0, 3.0])
+def test_timesteps_are_drawn_as_powers_of_even_ones(power):
+    drawn = unet_objective(timestep_power=power).draw(np.random.default_rng(1), 0, 4000)
+    found = drawn["timesteps"].numpy()
+    assert found.min() >= 0
+    assert found.max() <= 999
+    # t = 1000 u^p lies below a share s of 1000 with probability s^(1/p)
+    for share in (0.1, 0.5, 0.9):
+        assert (found < 1000 * share).mean() == pytest.approx(share ** (1 / power), abs=0.03)
+
+
+def test_a_power_without_draws_is_refused():
+    with pytest.raises(UsageError, match="timestep_power 0.0; expected more than 0"):
+        unet_objective(timestep_power=0.0)
+
+
 def test_a_network_may_be_asked_for_the_velocity():
     objective = unet_objective(predictions.VELOCITY, min_snr_gamma=0.0)
     batch = objective.draw(np.random.default_rng(1), 0, 16)

@@ -94,10 +94,11 @@ _LIMITS = """\
 
 `prism train vae`, `clip`, `unet`, `classifier`, each with `--export`, in this order. The U-Net is
 trained by Algorithm 1 of the paper on paraphrased captions, with the autoencoder and the text
-encoder frozen. Each classifier has a pool of patients of its own (`prism train classifier --set
-role=...`), which no generator saw, save that the biased one sees the generator's. No ImageNet
-weights could be had: to make good for them, networks for attributes also learn each device kind
-and finding, on outputs that are then dropped. What is measured above is measured on subjects of
+encoder frozen, and asked for the {asked}. Each classifier has a pool of
+patients of its own (`prism train classifier --set role=...`), which no generator saw, save that
+the biased one sees the generator's. No ImageNet weights could be had: to make good for them,
+networks for attributes also learn each device kind and finding, on outputs that are then
+dropped. What is measured above is measured on subjects of
 the split `development`, on which classifiers were calibrated too; notebook 08 has the test list.
 
 ## Limits
@@ -111,6 +112,7 @@ the split `development`, on which classifiers were calibrated too; notebook 08 h
   their scores are not probabilities of anything.
 """
 
+_ASKED = {"epsilon": "noise", "v_prediction": "velocity of Salimans and Ho (2022)"}
 
 _BLURRED = """\
 The autoencoder keeps the form of organs and large devices and blurs thin wires, noise and
@@ -146,7 +148,7 @@ def write_card(folder: Path) -> Path:
             "## Measured on held-out subjects\n",
             *_measured(records),
             "",
-            _LIMITS.format(autoencoder=_autoencoder(records, fold)),
+            _LIMITS.format(autoencoder=_autoencoder(records, fold), asked=_asked(folder)),
         ]
     )
     with paths.written_whole(folder / CARD) as temporary:
@@ -164,6 +166,14 @@ def _channels(config: Path) -> int:
     if not config.is_file():
         return 1
     return int(json.loads(config.read_text(encoding="utf-8"))["in_channels"])
+
+
+def _asked(folder: Path) -> str:
+    config = folder / "pipeline" / "scheduler" / "scheduler_config.json"
+    kind = "epsilon"
+    if config.is_file():
+        kind = json.loads(config.read_text(encoding="utf-8"))["prediction_type"]
+    return _ASKED.get(kind, kind)
 
 
 def _autoencoder(records: list[dict[str, Any]], fold: int) -> str:
