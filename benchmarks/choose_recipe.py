@@ -35,7 +35,7 @@ from prismlib.models.classifiers import Classifier
 from prismlib.models.clip import ImageTextEncoder
 from prismlib.models.pipeline import LatentDiffusion
 
-FLOORS = (0.0, 0.03, 0.05, 0.07, 0.1)
+FLOORS = (0.0, 0.03, 0.05, 0.1, 0.15, 0.2)
 OUTSIDE = 0.5  # the most that may be added outside the mask, of the autoencoder's error
 
 

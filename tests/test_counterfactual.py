@@ -31,14 +31,16 @@ TARGETS = [
 ]
 PAPER = replace(RECIPES["paper"], steps=4)
 FAST = replace(RECIPES["fast"], steps=4, residual=False)
-SHARED = replace(FAST, name="shared", inversion="direct-shared")
+DIRECT = Recipe("direct", "direct", 4, 5.0, "prompt-to-prompt", 0.2, 0.2)
+SHARED = replace(DIRECT, name="shared", inversion="direct-shared")
 STEERED = replace(SHARED, name="steered", negative="source")
-NULL_TEXT = replace(FAST, name="null-text", inversion="null-text", inner_steps=2)
-FRIENDLY = replace(FAST, name="edit-friendly", inversion="edit-friendly", strength=0.75)
-VIRTUAL = replace(FAST, name="virtual", inversion="virtual")
+NULL_TEXT = replace(DIRECT, name="null-text", inversion="null-text", inner_steps=2)
+FRIENDLY = replace(DIRECT, name="edit-friendly", inversion="edit-friendly", strength=0.75)
+VIRTUAL = replace(DIRECT, name="virtual", inversion="virtual")
 ALL = [
     PAPER,
     FAST,
+    DIRECT,
     SHARED,
     STEERED,
     replace(PAPER, negative="source"),
@@ -106,7 +108,7 @@ def test_the_source_prompt_as_target_with_the_residual_is_the_factual_image(mode
             assert_images_equal(result.image, result.factual)
 
 
-@pytest.mark.parametrize("recipe", [FAST, SHARED, STEERED], ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("recipe", [DIRECT, SHARED, STEERED], ids=lambda recipe: recipe.name)
 @pytest.mark.parametrize("steps", [2, 5])
 def test_direct_inversions_source_branch_is_the_autoencoded_image(
     model, encoder, images, recipe, steps
@@ -124,8 +126,8 @@ def test_another_target_changes_something(model, encoder, images, recipe):
 
 
 def test_attention_control_matters(model, encoder, images):
-    free = edit(model, encoder, images, SOURCES, TARGETS, replace(FAST, attention="none"))
-    held = edit(model, encoder, images, SOURCES, TARGETS, replace(FAST, cross_replace=1.0))
+    free = edit(model, encoder, images, SOURCES, TARGETS, replace(DIRECT, attention="none"))
+    held = edit(model, encoder, images, SOURCES, TARGETS, replace(DIRECT, cross_replace=1.0))
     for a, b in zip(free, held, strict=True):
         assert np.abs(a.image - b.image).max() > 1e-4
 
@@ -177,7 +179,7 @@ def test_processors_come_back_when_an_edit_fails(model, encoder, images, monkeyp
 
     monkeypatch.setattr(type(model), "predict_noise", failing)
     with pytest.raises(RuntimeError):
-        edit(model, encoder, images, SOURCES, TARGETS, FAST)
+        edit(model, encoder, images, SOURCES, TARGETS, DIRECT)
     assert all(model.unet.attn_processors[name] is before[name] for name in before)
 
 

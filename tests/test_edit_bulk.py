@@ -291,6 +291,7 @@ def test_kept_inversions_serve_another_target(tiny_prism, tmp_path, images):
     kept = tmp_path / "kept"
     for number, target in enumerate((TARGET, "chest x-ray with no finding")):
         words = ["--model", tiny_prism, "--inversions", kept, "--out", tmp_path / str(number)]
+        words += ["--recipe", "paper"]
         assert run(images[0], "--source", SOURCE, "--target", target, *words) == 0
     assert len(list(kept.iterdir())) == 1
 
