@@ -4,10 +4,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from prismlib.captions import EDIT_PROMPTS
 from prismlib.cohorts.relabelling import labels_after
-from prismlib.editing.synthesis import synthesize
+from prismlib.editing.schedule import Schedule
+from prismlib.editing.synthesis import _settled, synthesize
 from prismlib.errors import UsageError
 
 PROMPTS = ["an x-ray", "chest x-ray of a patient showing cardiomegaly", "an x-ray"]
@@ -32,6 +34,29 @@ def test_a_sample_depends_on_its_seed_and_prompt_alone(model):
     again = sample(model, PROMPTS[2:], (1,))[0]
     np.testing.assert_allclose(again, together[0], atol=1e-4)
     assert np.abs(together[0] - together[2]).max() > 1e-3
+
+
+@pytest.mark.parametrize("rounds", [0, 2])
+def test_rounds_at_the_noisiest_level_cost_one_evaluation_each(model, evaluations, rounds):
+    evaluations.clear()
+    sample(model, rounds=rounds)
+    assert sum(evaluations) == 3 * (rounds + 2 * 3)
+
+
+def test_rounds_bring_in_what_the_noisiest_level_holds_of_an_image(model, monkeypatch):
+    """With a network that knows: all images are one, so that the level's mean is known too."""
+    image, schedule = torch.full((1, 4, 8, 8), 20.0), Schedule.of(model.scheduler, 3)
+    alpha = schedule.alphas[-1]
+
+    def knowing(self, latents, timestep, embeddings):
+        return (latents - alpha.sqrt() * image) / (1 - alpha).sqrt()
+
+    monkeypatch.setattr(type(model), "predict_noise", knowing)
+    draws = torch.randn(2, 400, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    noisy = _settled(model, draws, torch.zeros(400, 1, 1), schedule)
+    assert noisy.mean().item() == pytest.approx(alpha.sqrt().item() * 20.0, abs=0.02)
+    assert noisy.var().item() == pytest.approx(1 - alpha.item(), abs=0.02)
+    torch.testing.assert_close(_settled(model, draws[:1], torch.zeros(1), schedule), draws[0])
 
 
 def test_as_many_seeds_as_prompts(model):
