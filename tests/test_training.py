@@ -414,20 +414,26 @@ def test_min_snr_weighs_nearly_clean_latents_less():
     assert expected[0] < 0.01 and expected[2] == 1
 
 
-@pytest.mark.parametrize("power", [0.5, 1.0, 2.0, 3.0])
-def test_timesteps_are_drawn_as_powers_of_even_ones(power):
-    drawn = unet_objective(timestep_power=power).draw(np.random.default_rng(1), 0, 4000)
+@pytest.mark.parametrize("centre", [0.2, 0.35, 0.6])
+def test_timesteps_are_drawn_around_a_centre(centre):
+    drawn = unet_objective(timestep_centre=centre).draw(np.random.default_rng(1), 0, 4000)
     found = drawn["timesteps"].numpy()
     assert found.min() >= 0
     assert found.max() <= 999
-    # t = 1000 u^p lies below a share s of 1000 with probability s^(1/p)
-    for share in (0.1, 0.5, 0.9):
-        assert (found < 1000 * share).mean() == pytest.approx(share ** (1 / power), abs=0.03)
+    # half lie below the centre, and as many within one deviation of the logit as of any normal
+    assert (found < 1000 * centre).mean() == pytest.approx(0.5, abs=0.03)
+    logits = np.log((found + 0.5) / (999.5 - found)) - np.log(centre / (1 - centre))
+    assert (np.abs(logits) < 0.8).mean() == pytest.approx(0.683, abs=0.03)
 
 
-def test_a_power_without_draws_is_refused():
-    with pytest.raises(UsageError, match="expected more than 0"):
-        unet_objective(timestep_power=0.0)
+def test_without_a_centre_all_timesteps_are_as_likely():
+    found = unet_objective().draw(np.random.default_rng(1), 0, 4000)["timesteps"].numpy()
+    assert np.histogram(found, 10, (0, 1000))[0] / 4000 == pytest.approx(0.1, abs=0.03)
+
+
+def test_a_centre_beyond_the_levels_is_refused():
+    with pytest.raises(UsageError, match="expected 0 to less than 1"):
+        unet_objective(timestep_centre=1.0)
 
 
 def test_a_network_may_be_asked_for_the_velocity():

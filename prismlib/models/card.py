@@ -55,7 +55,7 @@ _SECOND = """
 
 _BASELINE = """
 - `ganterfactual/`: the baseline (Mertes et al. 2022), a CycleGAN that the classifier of the role
-  `{guide}` guided. Two generators ({generator}, width {width}, {blocks} residual blocks if resnet)
+  `{guide}` guided. Two generators ({generator}, width {width}{depth})
   put {attribute} there or take them away at {size} pixels; the publication's are U-Nets of width 32
   at 512 pixels, trained for 20 epochs.
   `prismlib.models.ganterfactual.Ganterfactual.load(folder)` loads them"""
@@ -159,7 +159,9 @@ def write_card(folder: Path) -> Path:
 def _baseline(config: Path) -> str:
     if not config.is_file():
         return ""
-    return _BASELINE.format(**json.loads(config.read_text(encoding="utf-8")))
+    design = json.loads(config.read_text(encoding="utf-8"))
+    depth = f", {design['blocks']} residual blocks" if design["generator"] == "resnet" else ""
+    return _BASELINE.format(**design, depth=depth)
 
 
 def _channels(config: Path) -> int:

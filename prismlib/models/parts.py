@@ -233,7 +233,7 @@ def _train_unet(request: Request, settings: UnetSettings) -> Trained:
         inputs = cache_inputs(model, data, settings, request.report)
         fixed = cache_inputs(model, held_out, settings, request.report)
     unet = trainable(model.unet)
-    measured = UnetObjective(unet, model.scheduler, fixed, replace(settings, timestep_power=1.0))
+    measured = UnetObjective(unet, model.scheduler, fixed, replace(settings, timestep_centre=0.0))
     objective = UnetObjective(unet, model.scheduler, inputs, settings)
     run = request.fit(objective, settings, partial(validation_loss, measured))
     if not ranks.leads():

@@ -34,10 +34,12 @@ class UnetSettings(Settings):
     `subjects` is `all`, or `normal`: those without any finding or device, who make the base U-Net
     that fine-tuning starts from.
     `min_snr_gamma` 0 is the paper's plain loss. Timesteps are drawn evenly, or with a
-    `timestep_power` p above 1 as the p-th power of an even draw, more often where there is little
-    noise and thin devices are decided. `drop_caption` is the share of empty prompts that
-    classifier-free guidance (Ho and Salimans 2022) needs. `gradient_checkpointing` computes
-    activations twice instead of keeping them, for a GPU with too little memory.
+    `timestep_centre` above 0, a share of all levels, around it: the logistic function of a normal
+    draw (Esser et al. 2024, arXiv 2403.03206, Equation 19), since nothing is left to decide where
+    there is hardly any noise, and nothing can be where there is little else. `drop_caption` is the
+    share of empty prompts that classifier-free guidance (Ho and Salimans 2022) needs.
+    `gradient_checkpointing` computes activations twice instead of keeping them, for a GPU with too
+    little memory.
     """
 
     batch_size: int = 16
@@ -47,7 +49,7 @@ class UnetSettings(Settings):
     pool: int = 4
     drop_caption: float = 0.1
     min_snr_gamma: float = 5.0
-    timestep_power: float = 1.0
+    timestep_centre: float = 0.0
     gradient_checkpointing: bool = False
     validation_steps: int = 500
 
@@ -59,9 +61,11 @@ class UnetSettings(Settings):
             )
         if self.subjects not in SUBJECTS:
             raise UsageError(f"subjects {self.subjects!r}; expected one of {', '.join(SUBJECTS)}")
-        if self.timestep_power <= 0:
-            raise UsageError(f"timestep_power {self.timestep_power}; expected more than 0")
+        if not 0 <= self.timestep_centre < 1:
+            raise UsageError(f"timestep_centre {self.timestep_centre}; expected 0 to less than 1")
 
+
+CENTRE_SPREAD = 0.8  # of the normal draws behind timesteps around a centre
 
 # Up to this latent side a CPU trains a quarter faster with plain attention, whose table of weights
 # is small there, than with the fused one, whose backward pass is slow.
@@ -126,9 +130,11 @@ class UnetObjective(Objective):
 
     def _timesteps(self, rng: np.random.Generator, size: int) -> np.ndarray:
         levels = int(self.scheduler.config.num_train_timesteps)
-        if self.settings.timestep_power == 1.0:
+        centre = self.settings.timestep_centre
+        if not centre:
             return rng.integers(0, levels, size)
-        return (levels * rng.random(size) ** self.settings.timestep_power).astype(np.int64)
+        around = np.log(centre / (1 - centre)) + CENTRE_SPREAD * rng.standard_normal(size)
+        return (levels / (1 + np.exp(-around))).astype(np.int64)
 
     def _weights(self, timesteps: Tensor) -> Tensor:
         gamma = self.settings.min_snr_gamma
