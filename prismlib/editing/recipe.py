@@ -155,9 +155,9 @@ RECIPES = {
         "fast",
         "virtual",
         16,
-        4.0,
+        5.0,
         negative="source",
-        strength=0.7,
+        strength=0.8,
         residual=True,
         residual_floor=0.15,
     ),
@@ -165,7 +165,7 @@ RECIPES = {
 """`paper`: what section 2.3 describes. `authors`: what their `generate_cf_images.py` sets, that is
 null-text inversion, refinement of cross-attention, changed words weighted twofold, local blending,
 and a sweep over self-replacement, of which the best by direction is kept. `fast`: virtual inversion
-from 70% of the noise in 11 moves, guided away from the source prompt, composed residually without
+from 80% of the noise in 13 moves, guided away from the source prompt, composed residually without
 what is faint; chosen on development subjects for the bundled weights (`choose_recipe.py`)."""
 
 OTHERS = {
