@@ -587,6 +587,18 @@ def test_the_text_encoder_of_the_unet_can_be_left_alone(trained, tmp_path, monke
         ClipSettings(freeze_text=True, keep_text_encoder=True)
 
 
+def test_the_card_names_every_training_that_the_weights_come_from():
+    folder = weights.bundled_folder()
+    record, steps = json.loads((folder / "training" / "unet.json").read_text()), []
+    while record:
+        steps.append(record["steps"])
+        record = next(iter(record["start"] or []), None)
+    assert len(steps) > 1
+    rows = [line.split(" | ") for line in (folder / "README.md").read_text().splitlines()]
+    told = {row[0].removeprefix("| "): row[3] for row in rows if len(row) > 3}
+    assert [told["unet" + ", before" * n] for n in range(len(steps))] == [str(n) for n in steps]
+
+
 # A fine-tuned U-Net, and where its frozen parts come from
 
 

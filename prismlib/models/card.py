@@ -1,6 +1,7 @@
 """The model card: what a set of weights is, written from the records of its training."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -193,17 +194,21 @@ def _domain(records: list[dict[str, Any]]) -> str:
     return _SOME_REAL.format(images=max(real)) if real else _SIMULATED
 
 
+def _earlier(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """All trainings before its own that a part's weights come from, each with what it is called."""
+    for key, name in _EARLIER.items():
+        for found in record.get(key) or []:
+            before = {**found, "part": name.format(part=record["part"])}
+            yield before
+            yield from _earlier(before)
+
+
 def _training(records: list[dict[str, Any]]) -> list[str]:
     lines = [
         "| part | images | patients | steps | batch | minutes | hardware |",
         "|---|--:|---|--:|--:|--:|---|",
     ]
-    earlier = [
-        {**before, "part": name.format(part=record["part"])}
-        for key, name in _EARLIER.items()
-        for record in records
-        for before in record.get(key) or []
-    ]
+    earlier = [before for record in records for before in _earlier(record)]
     for record in sorted([*records, *earlier], key=lambda record: record["part"]):
         batch = record["settings"]["batch_size"] * record["settings"]["accumulation"]
         lines.append(
