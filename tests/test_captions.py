@@ -134,6 +134,9 @@ def statements(text):
     return there, not_there
 
 
+DENIABLE = [name for name in ATTRIBUTES if name != "No Finding"]
+
+
 def truth(labels, name):
     """The value of a label or a device kind by the words that a caption has for it."""
     name = {"medical devices": "support devices"}.get(name, name)
@@ -271,6 +274,22 @@ def test_every_word_of_every_edit_prompt_is_among_the_paraphrases():
     prompts = [*EDIT_PROMPTS.values(), *OTHER_WORDS.values()]
     asked = words([prompt for p in prompts for prompt in (p.source, p.target)])
     assert asked <= said, asked - said
+
+
+@given(ROWS, SEEDS)
+def test_how_much_is_denied_can_be_said(labels, seed):
+    """With certainty all that may be; with none only what a row without anything else leaves."""
+    absent = {name.lower() for name in DENIABLE if labels[name] == 0 or np.isnan(labels[name])}
+    said = {"medical devices": "support devices"}
+
+    def denied(chance):
+        text = paraphrase(labels, np.random.default_rng(seed), chance)
+        there, not_there = statements(text)
+        return there, {said.get(name, name) for name in not_there} & {n.lower() for n in DENIABLE}
+
+    assert denied(1.0)[1] == absent
+    there, never = denied(0.0)
+    assert not (there - {"no finding"} and never)
 
 
 def test_whole_edit_prompts_occur_as_captions():

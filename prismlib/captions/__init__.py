@@ -6,7 +6,7 @@ wherever they are used.
 """
 
 from prismlib.captions.claims import Claim, Description
-from prismlib.captions.paraphrases import MOST_NAMED, PARAPHRASES, describe, paraphrase
+from prismlib.captions.paraphrases import DENIED, MOST_NAMED, PARAPHRASES, describe, paraphrase
 from prismlib.captions.templates import (
     EDIT_PROMPTS,
     LISTING_1,
@@ -21,6 +21,7 @@ from prismlib.captions.templates import (
 )
 
 __all__ = (
+    "DENIED",
     "EDIT_PROMPTS",
     "LISTING_1",
     "MENTIONED",

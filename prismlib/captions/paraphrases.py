@@ -15,6 +15,7 @@ from prismlib.cohorts.labels import ATTRIBUTES
 T = TypeVar("T")
 
 PARAPHRASES = "paraphrases"  # the name of this way to caption, beside the templates'
+DENIED = 0.3  # the chance that an attribute which is not there is said to be absent
 MOST_NAMED = 6  # findings in one paraphrase, so that it fits a tokenizer's 77 tokens
 DEGREES: Mapping[str, tuple[float, float]] = MappingProxyType(
     {"mild": (1e-9, 0.3), "moderate": (0.3, 0.65), "severe": (0.65, math.inf)}
@@ -25,22 +26,22 @@ GRADED = (
 )  # fmt: skip
 
 
-def paraphrase(row: Row, rng: np.random.Generator) -> str:
+def paraphrase(row: Row, rng: np.random.Generator, denied: float = DENIED) -> str:
     """The text of `describe`."""
-    return describe(row, rng).text
+    return describe(row, rng, denied).text
 
 
-def describe(row: Row, rng: np.random.Generator) -> Description:
+def describe(row: Row, rng: np.random.Generator, denied: float = DENIED) -> Description:
     """A caption of one row in varied words, and what it claims.
 
-    Present findings are usually named, absent attributes (0 or blank) sometimes, uncertain ones
-    only as "possible". Order, spelling and heads vary. Where `severity:<finding>` says how much
-    there is, "mild", "moderate" and "severe" say so, and nothing is denied that the table knows to
-    be there; elsewhere "severe" stresses what is present. Where columns such as
-    `device:pacemaker` say which devices there are, a device may go by its name and "lots of" means
-    at least two kinds.
+    Present findings are usually named, absent attributes (0 or blank) each with the chance
+    `denied`, uncertain ones only as "possible". Order, spelling and heads vary. Where
+    `severity:<finding>` says how much there is, "mild", "moderate" and "severe" say so, and nothing
+    is denied that the table knows to be there; elsewhere "severe" stresses what is present. Where
+    columns such as `device:pacemaker` say which devices there are, a device may go by its name and
+    "lots of" means at least two kinds.
     """
-    present, absent = _present(row, rng), _absent(row, rng)
+    present, absent = _present(row, rng), _absent(row, rng, denied)
     normal = _is_normal(row)
     if normal and rng.random() < 0.6:
         absent.append(Description(f"no {pick(rng, NORMALITY)}", (there("No Finding"),)))
@@ -134,9 +135,9 @@ def _deniable(row: Row) -> list[str]:
     ]
 
 
-def _absent(row: Row, rng: np.random.Generator) -> list[Description]:
+def _absent(row: Row, rng: np.random.Generator, denied: float) -> list[Description]:
     """Names of some of the attributes and device kinds that are not there."""
-    phrases = [_absence(label, rng) for label in _deniable(row) if rng.random() < 0.3]
+    phrases = [_absence(label, rng) for label in _deniable(row) if rng.random() < denied]
     if value_of(row, "Support Devices") == 1:
         missing = [kind for kind, value in _columns(row, "device:").items() if value == 0]
         phrases += [

@@ -232,7 +232,7 @@ def _train_unet(request: Request, settings: UnetSettings) -> Trained:
     with ranks.leader_first():
         inputs = cache_inputs(model, data, settings, request.report)
         fixed = cache_inputs(model, held_out, settings, request.report)
-    unet = trainable(model.unet)
+    unet = trainable(model.unet, settings.whole_prompt)
     measured = UnetObjective(unet, model.scheduler, fixed, replace(settings, timestep_centre=0.0))
     objective = UnetObjective(unet, model.scheduler, inputs, settings)
     run = request.fit(objective, settings, partial(validation_loss, measured))

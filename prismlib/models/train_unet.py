@@ -13,7 +13,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 
 from prismlib import paths
-from prismlib.captions import PARAPHRASES, TEMPLATES, caption, paraphrase
+from prismlib.captions import DENIED, PARAPHRASES, TEMPLATES, caption, paraphrase
 from prismlib.cohorts.pools import NORMAL
 from prismlib.errors import UsageError
 from prismlib.models.data import TrainingImages, alone_in, as_floats
@@ -22,6 +22,7 @@ from prismlib.models.pipeline import LatentDiffusion
 from prismlib.models.predictions import NOISE, estimates, noise_from, target_of
 from prismlib.models.tokenizers import overlong
 from prismlib.models.training import Batch, Objective, Settings
+from prismlib.models.whole_prompt import with_whole_prompt
 
 BASE_UNET = "base_unet"  # what a U-Net of normal subjects alone is called
 SUBJECTS = ("all", NORMAL)
@@ -37,7 +38,9 @@ class UnetSettings(Settings):
     `timestep_centre` above 0, a share of all levels, around it: the logistic function of a normal
     draw (Esser et al. 2024, arXiv 2403.03206, Equation 19), since nothing is left to decide where
     there is hardly any noise, and nothing can be where there is little else. `drop_caption` is the
-    share of empty prompts that classifier-free guidance (Ho and Salimans 2022) needs.
+    share of empty prompts that classifier-free guidance (Ho and Salimans 2022) needs. `denied` is
+    the chance that a paraphrase denies an attribute that is absent. `whole_prompt` gives a U-Net
+    that has cross-attention alone the prompt in every block (see `whole_prompt.py`).
     `gradient_checkpointing` computes activations twice instead of keeping them, for a GPU with too
     little memory.
     """
@@ -50,6 +53,8 @@ class UnetSettings(Settings):
     drop_caption: float = 0.1
     min_snr_gamma: float = 5.0
     timestep_centre: float = 0.0
+    denied: float = DENIED
+    whole_prompt: bool = False
     gradient_checkpointing: bool = False
     validation_steps: int = 500
 
@@ -63,6 +68,8 @@ class UnetSettings(Settings):
             raise UsageError(f"subjects {self.subjects!r}; expected one of {', '.join(SUBJECTS)}")
         if not 0 <= self.timestep_centre < 1:
             raise UsageError(f"timestep_centre {self.timestep_centre}; expected 0 to less than 1")
+        if not 0 <= self.denied <= 1:
+            raise UsageError(f"denied {self.denied}; expected a chance, 0 to 1")
 
 
 CENTRE_SPREAD = 0.8  # of the normal draws behind timesteps around a centre
@@ -162,8 +169,12 @@ def starting_unet(model: Any, start: str, seed: int = 0) -> Any:
     return trainable(unet)
 
 
-def trainable(unet: Any) -> Any:
-    """The same U-Net with gradients, in training mode, its attention computed the quicker way."""
+def trainable(unet: Any, whole_prompt: bool = False) -> Any:
+    """The same U-Net with gradients, in training mode, its attention computed the quicker way.
+
+    With `whole_prompt`, one that every block tells what the prompt says (`with_whole_prompt`).
+    """
+    unet = with_whole_prompt(unet) if whole_prompt else unet
     if unet.device.type == "cpu" and unet.config.sample_size <= PLAIN_ATTENTION:
         unet.set_attn_processor(AttnProcessor())
     return unet.requires_grad_(True).train()
@@ -210,7 +221,9 @@ def caption_pool(data: TrainingImages, settings: UnetSettings) -> tuple[list[str
     rows = data.table.to_dict("records")
     rng = np.random.default_rng([settings.seed, 1])
     if settings.captions == PARAPHRASES:
-        pools = [[paraphrase(row, rng) for _ in range(settings.pool)] for row in rows]
+        pools = [
+            [paraphrase(row, rng, settings.denied) for _ in range(settings.pool)] for row in rows
+        ]
     else:
         pools = [[caption(row, settings.captions)] for row in rows]
     index = {"": 0}
