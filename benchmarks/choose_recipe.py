@@ -35,7 +35,7 @@ from prismlib.models.classifiers import Classifier
 from prismlib.models.clip import ImageTextEncoder
 from prismlib.models.pipeline import LatentDiffusion
 
-FLOORS = (0.0, 0.03, 0.05, 0.1, 0.15, 0.2)
+FLOORS = (0.0, 0.03, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2)
 OUTSIDE = 0.5  # the most that may be added outside the mask, of the autoencoder's error
 
 
@@ -52,6 +52,7 @@ def candidates() -> Iterator[Recipe]:
         name, rest = f"v{steps}-s{strength:g}-g{scale}-{away}", AWAY_FROM[away]
         plain = Recipe(name, "virtual", steps, float(scale), strength=strength, **rest)
         yield plain
+        yield replace(plain, name=f"{name}-context", context=True)
         for share in (0.3, 0.6):  # of the steps keep the source's self-attention
             kept = f"{name}-self{share:g}"
             yield replace(plain, name=kept, attention="prompt-to-prompt", self_replace=share)

@@ -22,6 +22,7 @@ class FakeEdit:
     nfe: int = 3
     seconds: float = 0.5
     self_replace: float = 0.0
+    context: str = ""
 
     @property
     def difference(self) -> np.ndarray:

@@ -51,6 +51,7 @@ ALL = [
     VIRTUAL,
     replace(PAPER, name="sdedit", inversion="noise", strength=0.75),
     replace(SHARED, name="blended", blend=0.3, word_weight=2.0),
+    replace(VIRTUAL, name="context", context=True),
     replace(FRIENDLY, name="attention mask", mask="attention"),
     replace(FRIENDLY, name="difference mask", mask="difference"),
     replace(OTHERS["imagic"], steps=2, inner_steps=20, tuning_steps=2, interpolation=1.0),

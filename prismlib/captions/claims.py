@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from prismlib.cohorts.labels import LABELS, in_picture
+from prismlib.cohorts.phantom.subject import DEVICE_KINDS
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,14 @@ def not_there(column: str) -> Claim:
 
 
 _NEGATED = re.compile(r"\b(?:no|without|negative for)\s+([a-z ]+)")
+_NORMAL = re.compile(r"\bno (significant )?finding|\bnormal\b")
+_DEVICES = ("device", *(kind.replace("_", " ") for kind in DEVICE_KINDS))
 
 
 def claims(text: str) -> dict[str, float]:
     """What a caption says of the labels: 1 there, 0 not there; "possible" says nothing."""
     text = text.lower()
-    normal = re.search(r"\bno (significant )?finding|\bnormal\b", text)
-    said = {"No Finding": 1.0} if normal else {}
+    said = {"No Finding": 1.0} if _NORMAL.search(text) else {}
     absent = ",".join(_NEGATED.findall(text))
     sure = re.sub(r"possible [a-z ]+", "", text)
     for label in LABELS:
@@ -54,6 +56,19 @@ def claims(text: str) -> dict[str, float]:
             if label != "No Finding" and word in sure:
                 said[label] = 0.0 if word in absent else 1.0
     return said
+
+
+def named(text: str) -> frozenset[str]:
+    """The labels that a text speaks of, there or not or only possible, devices also by their kind.
+
+    A text of a normal radiograph, or one with no finding, speaks of everything but devices.
+    """
+    text = text.lower()
+    words = {label: (label.lower(),) for label in LABELS} | {"Support Devices": _DEVICES}
+    found = {label for label, names in words.items() if any(name in text for name in names)}
+    if _NORMAL.search(text):
+        found |= {label for label in LABELS if label != "Support Devices"}
+    return frozenset(found)
 
 
 def claimed(text: str) -> Description:

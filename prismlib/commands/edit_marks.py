@@ -25,6 +25,7 @@ def marks(result: "Result", provenance: Mapping[str, Any], title: str) -> dict[s
         "Software": SOFTWARE,
         "Source prompt": request.source,
         "Target prompt": request.target,
+        "Context of both prompts": result.counterfactual.context or "none",
         "Recipe": request.recipe,
         "Model": str(model["name"]),
         "Model weights SHA-256": str(model["weights_sha256"]),

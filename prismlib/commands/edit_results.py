@@ -213,6 +213,7 @@ def _record(
         "disclaimer": DISCLAIMER,
         "source_prompt": request.source,
         "target_prompt": request.target,
+        "context": edited.context,
         "s_clip": edited.s_clip,
         "s_clip_threshold": edited.recipe.s_clip_threshold,
         "passed": edited.passed,

@@ -18,6 +18,7 @@ from prismlib.editing.branches import (
     sample_branches,
 )
 from prismlib.editing.cache import NETWORK, InversionCache
+from prismlib.editing.context import contexts
 from prismlib.editing.imagic import imagine
 from prismlib.editing.inversion import Inversion, content_seed, invert
 from prismlib.editing.masks import (
@@ -49,7 +50,8 @@ class Counterfactual:
     Images are float32 (H, W) in [0, 1]. `reconstruction` is the source branch: what the model
     makes of the factual image when nothing is asked of it. Where that branch is the inverted path
     itself (all but `ddim`, `negative-prompt` and `null-text`), it is what the autoencoder alone
-    gives back. `passed` says whether S_CLIP reached the recipe's threshold; `self_replace` is the
+    gives back. `context` is what both prompts were completed by, if the recipe asks for that.
+    `passed` says whether S_CLIP reached the recipe's threshold; `self_replace` is the
     value of a sweep that was kept, or the recipe's own. `nfe` counts U-Net evaluations, those of a
     kept inversion too, and `seconds` the time that it took now, for this image.
     """
@@ -65,6 +67,7 @@ class Counterfactual:
     nfe: int
     seconds: float
     self_replace: float = 0.0
+    context: str = ""
 
     @property
     def difference(self) -> Image:
@@ -133,6 +136,12 @@ class Batch:
         """The images as (B, 1, H, W)."""
         return torch.from_numpy(np.stack(self.images).astype(np.float32))[:, None]
 
+    def completed(self, words: Sequence[str]) -> "Batch":
+        """The same with words of its own after both prompts of each image."""
+        sources = [text + more for text, more in zip(self.sources, words, strict=True)]
+        targets = [text + more for text, more in zip(self.targets, words, strict=True)]
+        return replace(self, sources=sources, targets=targets)
+
     def seeds(self, seed: int) -> list[int]:
         """A seed for each image's noise, of its content and `seed`, whatever stands beside it."""
         return [content_seed(image, seed) for image in self.images]
@@ -164,8 +173,11 @@ def _edit_batch(
     factual = batch.pixels.to(model.device)
     texts = encoder.embed_texts(list(batch.sources)), encoder.embed_texts(list(batch.targets))
     before = encoder.embed_images(factual)
-    tried = []
-    for made in _variants(model, factual, batch, recipe, truncate, kept):
+    words = [""] * len(batch.images)
+    if recipe.context and recipe.edits:
+        words = contexts(encoder, before, batch.sources, batch.targets, model.tokenizer)
+    asked, tried = batch.completed(words), []
+    for made in _variants(model, factual, asked, recipe, truncate, kept):
         image = made.edited
         if recipe.residual:
             image = _composed(factual, image, made.reconstruction, recipe.residual_floor)
@@ -187,6 +199,7 @@ def _edit_batch(
                 tried[-1][1].evaluations[row],
                 seconds,
                 made.self_replace,
+                words[row],
             )
         )
     return found

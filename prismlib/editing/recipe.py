@@ -56,6 +56,9 @@ class Recipe:
     `imagic` inverts nothing: `inner_steps` fit the target's embedding to the image, `tuning_steps`
     the network, and `interpolation` is how far towards the target it then goes.
 
+    With `context` both prompts are completed by what the image-text encoder sees of the attributes
+    that neither speaks of (`editing.context`), so that these are held.
+
     `residual` composes factual + decode(edited) - decode(reconstruction), which keeps what the
     autoencoder cannot render. Of that difference `residual_floor`, a share of full scale, drops
     what is fainter (see `masks.without_faint`): a change of tone far from the edit. An edit passes
@@ -85,6 +88,7 @@ class Recipe:
     interpolation: float = 0.0
     source_guidance_scale: float | None = None
     residual_floor: float = 0.0
+    context: bool = False
 
     def __post_init__(self) -> None:
         for field, kinds in (

@@ -1,0 +1,65 @@
+"""What two prompts leave unsaid, said of each radiograph as the image-text encoder sees it.
+
+A prompt that denies one thing and is silent on the rest asks for the average radiograph without
+that thing. Patients with devices are the sicker ones, so "no devices" then clears lungs too. Said
+in both prompts, what else is there is held while the one thing changes, as a covariate is that
+blocks the path of a confounder (Pearl 2009, Causality, section 3.3). The encoder is asked by
+language alone, of each of the paper's attributes that neither prompt speaks of: does the sentence
+or its negation lie nearer?
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from prismlib.captions.claims import named
+from prismlib.captions.wordings import TRAINED, names_of
+from prismlib.cohorts.labels import ATTRIBUTES
+from prismlib.models.tokenizers import overlong
+
+if TYPE_CHECKING:
+    from prismlib.models.clip import ImageTextEncoder
+
+# No Finding is left out: it follows from the others.
+ASKED = tuple(name for name in ATTRIBUTES if name != "No Finding")
+
+
+def contexts(
+    encoder: "ImageTextEncoder",
+    embeddings: Tensor,
+    sources: Sequence[str],
+    targets: Sequence[str],
+    tokenizer: Any,
+) -> list[str]:
+    """For each image the words that complete its source and its target prompt alike.
+
+    `embeddings` (B, D) are the encoder's of the images. Such as ", with pleural effusion, with no
+    cardiomegaly"; empty where nothing is left unsaid, and where a prompt with them would be longer
+    than `tokenizer`, the text encoder's, takes.
+    """
+    margins = _margins(encoder, embeddings)
+    found = []
+    for row, (source, target) in enumerate(zip(sources, targets, strict=True)):
+        spoken_of = named(source) | named(target)
+        words = "".join(
+            f", with {'' if margin[row] > 0 else 'no '}{_name(attribute)}"
+            for attribute, margin in margins.items()
+            if attribute not in spoken_of
+        )
+        long = overlong(tokenizer, [source + words, target + words])
+        found.append("" if long else words)
+    return found
+
+
+def _margins(encoder: "ImageTextEncoder", embeddings: Tensor) -> dict[str, list[float]]:
+    """By how much each attribute's sentence lies nearer to the images than its negation, (B,)."""
+    pairs = [text for name in ASKED for text in TRAINED[0].pair(name, _name(name))]
+    texts = normalize(encoder.embed_texts(pairs), dim=-1).unflatten(0, (len(ASKED), 2))
+    nearer = normalize(embeddings, dim=-1) @ (texts[:, 0] - texts[:, 1]).T
+    return dict(zip(ASKED, nearer.T.tolist(), strict=True))
+
+
+def _name(attribute: str) -> str:
+    return names_of(attribute)[0]
