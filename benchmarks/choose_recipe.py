@@ -5,7 +5,8 @@
 
 Every candidate edits the same development subjects (patients who show an attribute, to the judge
 too) by the sentences of `captions.ONE_THING`. Composed residually, what is fainter than a floor can
-be dropped without editing again, so each is scored at every floor. One setting has to serve all
+be dropped without editing again, so each is scored at every floor, and at the floors that the
+image-text encoder chooses image by image (`enough`). One setting has to serve all
 tasks: a candidate counts by its worst one. Best is, among those whose error outside the true mask
 is at most half of the autoencoder's, what flips the judge most often: in its worst task, of equals
 on average over the tasks, of equals again what is nearest to the true counterfactual inside.
@@ -24,10 +25,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
 from prismlib.captions import ONE_THING
 from prismlib.cohorts.phantom.cohort import PhantomCohort
 from prismlib.editing.counterfactual import Counterfactual, Recipe, edit
+from prismlib.editing.reading import Reading, finished
 from prismlib.editing.reconstruction import autoencoded
 from prismlib.measures.positives import positives
 from prismlib.measures.scorecard import Cost, Task, as_table, score
@@ -36,6 +40,11 @@ from prismlib.models.clip import ImageTextEncoder
 from prismlib.models.pipeline import LatentDiffusion
 
 FLOORS = (0.0, 0.03, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2)
+ENOUGH = (0.0, 0.2, 0.4)
+COMPOSITIONS = (
+    *((floor, None) for floor in FLOORS),
+    *product((0.2, 0.3), ENOUGH),
+)
 OUTSIDE = 0.5  # the most that may be added outside the mask, of the autoencoder's error
 
 
@@ -47,7 +56,7 @@ AWAY_FROM: dict[str, dict[str, Any]] = {
 
 def candidates() -> Iterator[Recipe]:
     """What is tried: how the image is inverted, how far up, in how many steps, how it is led."""
-    levels = product((12, 16, 20, 30), (0.4, 0.5, 0.6, 0.7, 0.8, 1.0))
+    levels = list(product((12, 16, 20, 30), (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)))
     for (steps, strength), scale, away in product(levels, (2, 3, 4, 5, 6, 7, 9, 12), AWAY_FROM):
         name, rest = f"v{steps}-s{strength:g}-g{scale}-{away}", AWAY_FROM[away]
         plain = Recipe(name, "virtual", steps, float(scale), strength=strength, **rest)
@@ -56,6 +65,11 @@ def candidates() -> Iterator[Recipe]:
         for share in (0.3, 0.6):  # of the steps keep the source's self-attention
             kept = f"{name}-self{share:g}"
             yield replace(plain, name=kept, attention="prompt-to-prompt", self_replace=share)
+    for (steps, strength), scale in product(levels, (2, 3, 4, 5, 6, 8)):
+        name = f"d{steps}-s{strength:g}-g{scale}"
+        plain = Recipe(name, "delta", steps, float(scale), strength=strength, negative="source")
+        yield plain
+        yield replace(plain, name=f"{name}-context", context=True)
     for kind, scale in product(("direct-shared", "edit-friendly"), (3.0, 6.0)):
         yield Recipe(f"{kind}-g{scale:g}", kind, 20, scale, strength=0.7, negative="source")
 
@@ -77,9 +91,10 @@ def main() -> None:
         encode = partial(autoencoded, model, batch_size=args.batch_size)
         task = Task.of(name, cohort, subjects, prompt.intervention, encode)
         texts = [prompt.source] * len(subjects), [prompt.target] * len(subjects)
+        reading = Reading(encoder, *(encoder.embed_texts(text) for text in texts))
         for recipe in chosen:
             made = edit(model, encoder, task.factual, *texts, recipe, args.batch_size)
-            rows += [_scored(task, recipe, floor, made, judge) for floor in FLOORS]
+            rows += [_scored(task, recipe, *how, made, judge, reading) for how in COMPOSITIONS]
             print(f"{name}: {recipe.name}", flush=True)
             table = pd.concat(rows, ignore_index=True).assign(domain="SIMULATED")
             table.to_csv(args.out / "candidates.csv", index=False)
@@ -97,7 +112,7 @@ def ranked(table: pd.DataFrame) -> pd.DataFrame:
         "nfe": "max",
         "seconds_per_image": "max",
     }
-    groups = table.groupby(["method", "floor"], sort=False)
+    groups = table.groupby(["method", "floor", "enough"], sort=False, dropna=False)
     by = groups.agg(worst).reset_index()
     by["flip_rate_mean"] = groups["flip_rate"].mean().to_numpy()
     by["stays"] = by["error_outside"] <= OUTSIDE
@@ -106,13 +121,25 @@ def ranked(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _scored(
-    task: Task, recipe: Recipe, floor: float, made: list[Counterfactual], judge: Classifier
+    task: Task,
+    recipe: Recipe,
+    floor: float,
+    enough: float | None,
+    made: list[Counterfactual],
+    judge: Classifier,
+    reading: Reading,
 ) -> pd.DataFrame:
-    at = replace(recipe, residual_floor=floor)
-    pictures = [replace(one, recipe=at).composed() for one in made]
+    at = replace(recipe, residual=True, residual_floor=floor, enough=enough)
+    pictures = list(finished(*_ends(made), at, reading)[:, 0].numpy())
     seconds = float(np.mean([one.seconds for one in made]))
     row = score(task, recipe.name, pictures, judge, "", cost=Cost(made[0].nfe, seconds))
-    return as_table([row]).assign(floor=floor)
+    return as_table([row]).assign(floor=floor, enough=enough)
+
+
+def _ends(made: list[Counterfactual]) -> list[Tensor]:
+    """Factual, edited and reconstructed images, (n, 1, 512, 512) each."""
+    images = zip(*((one.factual, one.image, one.reconstruction) for one in made), strict=True)
+    return [torch.from_numpy(np.stack(each))[:, None] for each in images]
 
 
 def _arguments() -> argparse.Namespace:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prismlib.editing.alignment import s_clip
+from prismlib.editing.composition import SHARES
 from prismlib.editing.counterfactual import (
     CONTROLS,
     OTHERS,
@@ -17,6 +18,7 @@ from prismlib.editing.counterfactual import (
     edit,
     find_recipe,
 )
+from prismlib.editing.reading import Reading
 from prismlib.errors import UsageError
 
 SOURCES = [
@@ -30,13 +32,15 @@ TARGETS = [
     "an x-ray with no pleural effusion",
 ]
 PAPER = replace(RECIPES["paper"], steps=4)
-FAST = replace(RECIPES["fast"], steps=4, residual=False)
+FAST = replace(RECIPES["fast"], steps=4, residual=False, enough=None)
 DIRECT = Recipe("direct", "direct", 4, 5.0, "prompt-to-prompt", 0.2, 0.2)
 SHARED = replace(DIRECT, name="shared", inversion="direct-shared")
 STEERED = replace(SHARED, name="steered", negative="source")
 NULL_TEXT = replace(DIRECT, name="null-text", inversion="null-text", inner_steps=2)
 FRIENDLY = replace(DIRECT, name="edit-friendly", inversion="edit-friendly", strength=0.75)
 VIRTUAL = replace(DIRECT, name="virtual", inversion="virtual")
+DELTA = replace(DIRECT, name="delta", inversion="delta", negative="source")
+LEAST = replace(DELTA, name="least", residual=True, residual_floor=0.1, enough=0.0)
 ALL = [
     PAPER,
     FAST,
@@ -49,6 +53,8 @@ ALL = [
     NULL_TEXT,
     FRIENDLY,
     VIRTUAL,
+    DELTA,
+    LEAST,
     replace(PAPER, name="sdedit", inversion="noise", strength=0.75),
     replace(SHARED, name="blended", blend=0.3, word_weight=2.0),
     replace(VIRTUAL, name="context", context=True),
@@ -94,7 +100,7 @@ def test_images_stay_images(model, encoder, images, recipe):
 
 
 @pytest.mark.parametrize(
-    "recipe", [PAPER, SHARED, STEERED, FRIENDLY, VIRTUAL], ids=lambda recipe: recipe.name
+    "recipe", [PAPER, SHARED, STEERED, FRIENDLY, VIRTUAL, DELTA], ids=lambda recipe: recipe.name
 )
 def test_the_source_prompt_as_target_changes_nothing(model, encoder, images, recipe):
     for result in edit(model, encoder, images, SOURCES, SOURCES, recipe):
@@ -103,7 +109,7 @@ def test_the_source_prompt_as_target_changes_nothing(model, encoder, images, rec
 
 
 def test_the_source_prompt_as_target_with_the_residual_is_the_factual_image(model, encoder, images):
-    for recipe in (PAPER, SHARED, FRIENDLY, VIRTUAL):
+    for recipe in (PAPER, SHARED, FRIENDLY, VIRTUAL, DELTA, LEAST):
         recipe = replace(recipe, residual=True)
         for result in edit(model, encoder, images, SOURCES, SOURCES, recipe):
             assert_images_equal(result.image, result.factual)
@@ -143,6 +149,27 @@ def test_the_residual_is_factual_plus_edited_minus_reconstruction(model, encoder
         if not floor:
             change = a.image - a.reconstruction
             assert_images_equal(b.image, np.clip(a.factual + change, 0.0, 1.0))
+
+
+def test_what_is_enough_decides_how_much_is_kept(model, encoder, images):
+    """With a margin that anything has the highest floor, with one that nothing has the nearest."""
+    floors = [share * LEAST.residual_floor for share in SHARES]
+    tried = [
+        edit(
+            model, encoder, images, SOURCES, TARGETS, replace(LEAST, enough=None, residual_floor=f)
+        )
+        for f in floors
+    ]
+    texts = encoder.embed_texts(SOURCES), encoder.embed_texts(TARGETS)
+    seen = [torch.from_numpy(np.stack([one.image for one in made]))[:, None] for made in tried]
+    margins = torch.stack([Reading(encoder, *texts).margins(each) for each in seen])
+    easy, hard = (
+        edit(model, encoder, images, SOURCES, TARGETS, replace(LEAST, enough=enough))
+        for enough in (-2.0, 2.0)
+    )
+    for row in range(len(images)):
+        assert_images_equal(easy[row].image, tried[0][row].image)
+        assert_images_equal(hard[row].image, tried[int(margins[:, row].argmax())][row].image)
 
 
 def test_evaluations_are_counted_where_they_are_made(model, encoder, images, evaluations):
@@ -210,6 +237,8 @@ def test_recipes_are_found_by_name_and_checked():
         replace(FAST, cross_replace=1.5)
     with pytest.raises(UsageError, match="steps"):
         replace(FAST, steps=0)
+    with pytest.raises(UsageError, match=r"enough is 0\.1; expected None"):
+        replace(DELTA, enough=0.1)
 
 
 def test_the_papers_recipe_is_the_papers():

@@ -182,6 +182,34 @@ def test_virtual_inversion_is_its_equation(model, latents):
     torch.testing.assert_close(ends.target, edited, rtol=1e-3, atol=1e-3)
 
 
+def test_delta_denoising_adds_up_what_the_prompts_differ_by(model, latents, evaluations):
+    """In clean latents, each level with the noise that the path has there."""
+    chosen = recipe("delta", guidance_scale=4.0, negative="source")
+    evaluations.clear()
+    inversion, ends = walked(model, latents, chosen)
+    assert ends.evaluations == 2 * 5 and sum(evaluations) == 2 * 5 * len(latents)
+    schedule, path = inversion.schedule, inversion.trajectory
+    source, target = model.embed(SOURCES), model.embed(TARGETS)
+    added = torch.zeros_like(latents)
+    for level in range(5, 0, -1):
+        alpha, timestep = schedule.alphas[level], schedule.timesteps[level - 1]
+        noisy = path[level] + alpha.sqrt() * added
+        clean = [
+            (noisy - (1 - alpha).sqrt() * model.predict_noise(noisy, timestep, text)) / alpha.sqrt()
+            for text in (source, target)
+        ]
+        added = added + 4.0 * (clean[1] - clean[0])
+    expected = latents + schedule.alphas[0].sqrt() * added
+    torch.testing.assert_close(ends.target, expected, rtol=1e-3, atol=1e-3)
+    _, same = walked(model, latents, chosen, SOURCES)
+    torch.testing.assert_close(same.target, latents, rtol=1e-4, atol=1e-4)
+
+
+def test_delta_denoising_is_led_away_from_the_source_prompt_alone():
+    with pytest.raises(UsageError, match="negative is 'empty'; expected source"):
+        recipe("delta")
+
+
 def test_null_text_is_the_published_loop(model, latents):
     """Image by image, with nothing but torch: the same embeddings and the same path."""
     scale, inner, schedule = 5.0, 3, Schedule.of(model.scheduler, 4)

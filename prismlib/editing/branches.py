@@ -29,11 +29,14 @@ class Method:
     `known`: the source branch is the inverted path itself, so it needs no estimate of its own.
     `shared`: the target is given what the path has beyond the source's own move,
     z' = move(z) + (path' - move(path)), so that it ends where the path began if nothing differs.
+    `carried`: what the target has beyond the path stays, and what its own estimates under both
+    prompts differ by is added to it; the source prompt is the one to steer away from.
     """
 
     move: Move
     known: bool = True
     shared: bool = False
+    carried: bool = False
 
 
 METHODS: Mapping[str, Method] = MappingProxyType(
@@ -45,6 +48,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "direct-shared": Method(ddim_step, shared=True),
         "edit-friendly": Method(ddpm_mean, shared=True),
         "virtual": Method(clean_part, shared=True),
+        "delta": Method(clean_part, carried=True),
         "noise": Method(ddim_step),
     }
 )
@@ -53,7 +57,11 @@ away from the source prompt. `direct` gives the offset to the source alone, as p
 2023, Algorithm 1), `direct-shared` to both. In `edit-friendly` the difference is the noise that
 lands on the path (Huberman-Spiegelglas et al. 2023, section 3.2), solved on the way. In `virtual`
 the target's clean latents are the known ones plus the difference of both estimates (Xu et al. 2023,
-section 3), and the path's noise is added to them. `noise` is SDEdit, and with a mask inpainting."""
+section 3), and the path's noise is added to them. `delta` adds up such differences, from the
+noisiest level on, each of two estimates at the latents that those before led to: steps of delta
+denoising (Hertz et al. 2023, arXiv 2304.07090, section 3) with both prompts at the edited latents,
+so that each goes where the model's implicit classifier points (Ho and Salimans 2022, section 3).
+`noise` is SDEdit, and with a mask inpainting."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +137,16 @@ def sample_branches(
         evaluations += len(asked.rows)
         ends = alphas[level], alphas[level - 1]
         below = inversion.trajectory[level - 1]
-        edited = _masked(noise["target"], asked.free(noise, "target"), masks)
-        target = method.move(target, edited, *ends)
+        here, free = inversion.trajectory[level], asked.free(noise, "target")
+        moved = method.move(target, _masked(noise["target"], free, masks), *ends)
         if method.shared:
             theirs = _masked(noise["source"], asked.free(noise, "source"), masks)
-            target = target + (below - method.move(source, theirs, *ends))
+            moved = moved + (below - method.move(source, theirs, *ends))
+        if method.carried:
+            added = moved - method.move(target, free, *ends)
+            moved = below + (ends[1] / ends[0]).sqrt() * (target - here) + added
         source = below if method.known else method.move(source, noise["source"], *ends)
-        target = control.blended(source, target, step, schedule.steps)
+        target = control.blended(source, moved, step, schedule.steps)
         if masks is not None:
             target = torch.where(masks.keep, source, target)
     return Branches(source, target, evaluations)

@@ -18,6 +18,7 @@ from prismlib.editing.branches import (
     sample_branches,
 )
 from prismlib.editing.cache import NETWORK, InversionCache
+from prismlib.editing.composition import composed
 from prismlib.editing.context import contexts
 from prismlib.editing.imagic import imagine
 from prismlib.editing.inversion import Inversion, content_seed, invert
@@ -27,8 +28,8 @@ from prismlib.editing.masks import (
     check_regions,
     find_masks,
     from_regions,
-    without_faint,
 )
+from prismlib.editing.reading import Reading, finished
 from prismlib.editing.recipe import CONTROLS, OTHERS, RECIPES, Recipe, find_recipe
 from prismlib.editing.schedule import Schedule
 from prismlib.errors import UsageError
@@ -83,7 +84,7 @@ class Counterfactual:
             return self.image
         images = (self.factual, self.image, self.reconstruction)
         factual, edited, back = (torch.from_numpy(image)[None, None] for image in images)
-        return _array(_composed(factual, edited, back, self.recipe.residual_floor)[0])
+        return _array(composed(factual, edited, back, self.recipe.residual_floor)[0])
 
 
 def edit(
@@ -180,7 +181,8 @@ def _edit_batch(
     for made in _variants(model, factual, asked, recipe, truncate, kept):
         image = made.edited
         if recipe.residual:
-            image = _composed(factual, image, made.reconstruction, recipe.residual_floor)
+            ends = factual, made.edited, made.reconstruction
+            image = finished(*ends, recipe, Reading(encoder, *texts))
         tried.append((image, made, s_clip(before, encoder.embed_images(image), *texts).tolist()))
     seconds = (time.perf_counter() - started) / len(batch.images)
     found = []
@@ -287,11 +289,6 @@ def _masks(
     found = prompts.source, prompts.target
     clean, schedule = inversion.clean, inversion.schedule
     return find_masks(model, recipe.mask, clean, found, control, schedule, seeds)
-
-
-def _composed(factual: Tensor, edited: Tensor, reconstruction: Tensor, floor: float) -> Tensor:
-    """Residual composition of images (B, 1, H, W)."""
-    return (factual + without_faint(edited - reconstruction, floor)).clamp(0.0, 1.0)
 
 
 def _array(image: Tensor) -> Image:

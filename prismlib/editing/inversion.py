@@ -105,7 +105,7 @@ def invert(
     `seeds`, one an image, are those of the noise, where any is drawn.
     """
     schedule = Schedule.of(model.scheduler, recipe.steps, recipe.strength)
-    if recipe.inversion in ("edit-friendly", "virtual"):
+    if recipe.inversion in ("edit-friendly", "virtual", "delta"):
         return noise_path(latents, schedule, seeds, fresh=True)
     if recipe.inversion == "noise":
         return noise_path(latents, schedule, seeds, fresh=False)

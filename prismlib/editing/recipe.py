@@ -16,6 +16,7 @@ InversionKind = Literal[
     "direct-shared",
     "edit-friendly",
     "virtual",
+    "delta",
     "noise",
     "imagic",
 ]
@@ -61,7 +62,9 @@ class Recipe:
 
     `residual` composes factual + decode(edited) - decode(reconstruction), which keeps what the
     autoencoder cannot render. Of that difference `residual_floor`, a share of full scale, drops
-    what is fainter (see `masks.without_faint`): a change of tone far from the edit. An edit passes
+    what is fainter (see `masks.without_faint`): a change of tone far from the edit. With `enough`
+    it drops less, down to nothing, where that takes the target prompt nearer than the source prompt
+    by so much, a difference of cosines to the image-text encoder (`reading.least`). An edit passes
     where S_CLIP >= `s_clip_threshold`. `seed` and the radiograph's content seed the noise of the
     inversions that draw any.
     """
@@ -89,6 +92,7 @@ class Recipe:
     source_guidance_scale: float | None = None
     residual_floor: float = 0.0
     context: bool = False
+    enough: float | None = None
 
     def __post_init__(self) -> None:
         for field, kinds in (
@@ -110,6 +114,10 @@ class Recipe:
             raise UsageError(f"recipe {self.name!r}: got {self.steps} steps; expected 1 or more")
         if self.inversion == "negative-prompt" and self.negative != "source":
             raise self._error("negative", "source, which is what negative-prompt inversion is")
+        if self.inversion == "delta" and self.negative != "source":
+            raise self._error("negative", "source, whose estimate delta denoising starts from")
+        if self.enough is not None and not (self.residual and self.residual_floor):
+            raise self._error("enough", "None without residual composition above a floor")
         if not (self.edits and self.inversion != "imagic") and (
             self.mask != "none" or self.controls or self.sweep
         ):
