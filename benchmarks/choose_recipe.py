@@ -40,10 +40,10 @@ from prismlib.models.clip import ImageTextEncoder
 from prismlib.models.pipeline import LatentDiffusion
 
 FLOORS = (0.0, 0.03, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2)
-ENOUGH = (0.0, 0.2, 0.4)
+ENOUGH = (0.0, 0.1, 0.2, 0.3)
 COMPOSITIONS = (
     *((floor, None) for floor in FLOORS),
-    *product((0.2, 0.3), ENOUGH),
+    *product((0.15, 0.2, 0.3), ENOUGH),
 )
 OUTSIDE = 0.5  # the most that may be added outside the mask, of the autoencoder's error
 

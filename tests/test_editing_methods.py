@@ -49,7 +49,7 @@ def latents(model, images):
 
 
 def recipe(kind, **changes):
-    negative = "source" if kind == "negative-prompt" else "empty"
+    negative = "source" if kind in ("negative-prompt", "delta") else "empty"
     inner = 3 if kind == "null-text" else 0
     made = Recipe(kind, kind, 5, 3.0, negative=negative, inner_steps=inner)
     return replace(made, **changes)
@@ -184,7 +184,7 @@ def test_virtual_inversion_is_its_equation(model, latents):
 
 def test_delta_denoising_adds_up_what_the_prompts_differ_by(model, latents, evaluations):
     """In clean latents, each level with the noise that the path has there."""
-    chosen = recipe("delta", guidance_scale=4.0, negative="source")
+    chosen = recipe("delta", guidance_scale=4.0)
     evaluations.clear()
     inversion, ends = walked(model, latents, chosen)
     assert ends.evaluations == 2 * 5 and sum(evaluations) == 2 * 5 * len(latents)
@@ -207,7 +207,7 @@ def test_delta_denoising_adds_up_what_the_prompts_differ_by(model, latents, eval
 
 def test_delta_denoising_is_led_away_from_the_source_prompt_alone():
     with pytest.raises(UsageError, match="negative is 'empty'; expected source"):
-        recipe("delta")
+        recipe("delta", negative="empty")
 
 
 def test_null_text_is_the_published_loop(model, latents):
@@ -496,4 +496,12 @@ def test_other_settings_are_other_inversions(model, images, tmp_path, changes):
 
 
 def test_every_inversion_has_a_method():
-    assert set(METHODS) == {"ddim", "negative-prompt", "null-text", "direct", "noise", *KINDS}
+    assert set(METHODS) == {
+        "ddim",
+        "negative-prompt",
+        "null-text",
+        "direct",
+        "delta",
+        "noise",
+        *KINDS,
+    }

@@ -33,11 +33,11 @@ def test_a_margin_is_a_difference_of_cosines():
 
 
 @given(st.lists(st.tuples(*[st.floats(0, 1.5)] * 3), min_size=1, max_size=6), st.floats(-1, 1))
-def test_the_first_that_will_do_and_else_the_nearest(angles, enough):
+def test_the_first_that_will_do_and_else_the_first(angles, enough):
     tried = candidates([list(row) for row in angles])
     chosen = least(reading(3), enough, tried)
     margins = torch.stack([reading(3).margins(each) for each in tried])
     for row in range(3):
         good = [i for i in range(len(tried)) if margins[i, row] >= enough]
-        place = good[0] if good else int(margins[:, row].argmax())
+        place = good[0] if good else 0
         assert torch.equal(chosen[row], tried[place][row])

@@ -102,6 +102,7 @@ def test_plain_diffusers_loads_what_prism_train_exports(exported, tiny):
     assert drawn.isfinite().all()
     record = json.loads((exported / "training" / "unet.json").read_text())
     assert record["settings"]["whole_prompt"] is True
+    assert "reaches every block" in (exported / "README.md").read_text()
 
 
 @pytest.mark.parametrize("inversion", ["virtual", "edit-friendly", "direct-shared", "null-text"])

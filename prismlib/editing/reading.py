@@ -43,11 +43,9 @@ def least(reading: Reading, enough: float, candidates: Sequence[Tensor]) -> Tens
     """For each image the first of its candidates (B, 1, H, W), least edited first, that will do.
 
     One will do if the target text lies nearer to it than the source text by `enough`, a difference
-    of cosines. Where none will, the one to which it lies nearest: counterfactuals should be minimal
-    (Wachter et al. 2017, arXiv 1711.00399), but first of all counterfactual.
+    of cosines: a counterfactual should be minimal (Wachter et al. 2017, arXiv 1711.00399). Where
+    none will, the first: what does not bring about what was asked is not worth more change.
     """
-    margins = torch.stack([reading.margins(images) for images in candidates])  # (candidates, B)
-    will_do = margins >= enough
-    first, nearest = will_do.int().argmax(dim=0), margins.argmax(dim=0)
-    chosen = torch.where(will_do.any(dim=0), first, nearest)
+    will_do = torch.stack([reading.margins(images) >= enough for images in candidates])
+    chosen = will_do.int().argmax(dim=0)  # (candidates, B): the first of the largest, 0 if none
     return torch.stack([candidates[place][row] for row, place in enumerate(chosen.tolist())])

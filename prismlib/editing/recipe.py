@@ -63,8 +63,9 @@ class Recipe:
     `residual` composes factual + decode(edited) - decode(reconstruction), which keeps what the
     autoencoder cannot render. Of that difference `residual_floor`, a share of full scale, drops
     what is fainter (see `masks.without_faint`): a change of tone far from the edit. With `enough`
-    it drops less, down to nothing, where that takes the target prompt nearer than the source prompt
-    by so much, a difference of cosines to the image-text encoder (`reading.least`). An edit passes
+    it drops less, down to nothing, where that brings the target prompt nearer than the source
+    prompt by so much, a difference of cosines to the image-text encoder (`reading.least`). An edit
+    passes
     where S_CLIP >= `s_clip_threshold`. `seed` and the radiograph's content seed the noise of the
     inversions that draw any.
     """
@@ -203,6 +204,7 @@ OTHERS = {
     "virtual": Recipe(
         "virtual", "virtual", 32, 2.0, "prompt-to-prompt", 0.7, 0.7, source_guidance_scale=1.0
     ),
+    "delta": Recipe("delta", "delta", 16, 4.0, negative="source", strength=0.8),
     "sdedit": Recipe("sdedit", "noise", 50, 7.5, strength=0.5),
     "radedit": Recipe("radedit", "edit-friendly", 50, 7.5, mask="given", residual=True),
     "radedit-attention": Recipe(
@@ -218,9 +220,10 @@ OTHERS = {
 }
 """Other editors on the same weights, near to how they were published and not tuned: prompt-to-
 prompt on several inversions (Ju et al. 2023, Table 1), edit-friendly DDPM without the last third of
-the noise, SDEdit, RadEdit (Perez-Garcia et al. 2023, arXiv 2312.12865) with a mask given or found,
-inpainting by keeping what is known at every level, Imagic. What differs: edit-friendly takes half
-its published steps, Imagic far fewer steps of tuning; masked edits are composed residually."""
+the noise, delta denoising, SDEdit, RadEdit (Perez-Garcia et al. 2023, arXiv 2312.12865) with a mask
+given or found, inpainting by keeping what is known at every level, Imagic. What differs:
+edit-friendly takes half its published steps, Imagic far fewer steps of tuning; masked edits are
+composed residually."""
 
 CONTROLS = {
     "identity": Recipe("identity", "identity", 0, 1.0),

@@ -8,6 +8,7 @@ from typing import Any
 from prismlib import paths
 from prismlib.models.folding import fold_of
 from prismlib.models.records import flat, read_records
+from prismlib.models.whole_prompt import TEXT
 
 CARD = "README.md"
 
@@ -95,7 +96,7 @@ _LIMITS = """\
 
 `prism train vae`, `clip`, `unet`, `classifier`, each with `--export`, in this order. The U-Net is
 trained by Algorithm 1 of the paper on paraphrased captions, with the autoencoder and the text
-encoder frozen, and asked for the {asked}. Each classifier has a pool of
+encoder frozen, and asked for the {asked}.{whole_prompt} Each classifier has a pool of
 patients of its own (`prism train classifier --set role=...`), which no generator saw, save that
 the biased one sees the generator's. No ImageNet weights could be had: to make good for them,
 networks for attributes also learn each device kind and finding, on outputs that are then
@@ -114,6 +115,10 @@ the split `development`, on which classifiers were calibrated too; notebook 08 h
 """
 
 _ASKED = {"epsilon": "noise", "v_prediction": "velocity of Salimans and Ho (2022)"}
+
+_WHOLE_PROMPT = """ Beside cross-attention at coarse scales
+the prompt, pooled by attention, reaches every block through the timestep's embedding (diffusers'
+`addition_embed_type`)."""
 
 _BLURRED = """\
 The autoencoder keeps the form of organs and large devices and blurs thin wires, noise and
@@ -149,7 +154,11 @@ def write_card(folder: Path) -> Path:
             "## Measured on held-out subjects\n",
             *_measured(records),
             "",
-            _LIMITS.format(autoencoder=_autoencoder(records, fold), asked=_asked(folder)),
+            _LIMITS.format(
+                autoencoder=_autoencoder(records, fold),
+                asked=_asked(folder),
+                whole_prompt=_whole_prompt(folder / "pipeline" / "unet" / "config.json"),
+            ),
         ]
     )
     with paths.written_whole(folder / CARD) as temporary:
@@ -177,6 +186,13 @@ def _asked(folder: Path) -> str:
     if config.is_file():
         kind = json.loads(config.read_text(encoding="utf-8"))["prediction_type"]
     return _ASKED.get(kind, kind)
+
+
+def _whole_prompt(config: Path) -> str:
+    if not config.is_file():
+        return ""
+    added = json.loads(config.read_text(encoding="utf-8")).get("addition_embed_type")
+    return _WHOLE_PROMPT if added == TEXT else ""
 
 
 def _autoencoder(records: list[dict[str, Any]], fold: int) -> str:
