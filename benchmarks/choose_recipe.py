@@ -30,8 +30,9 @@ from torch import Tensor
 
 from prismlib.captions import ONE_THING
 from prismlib.cohorts.phantom.cohort import PhantomCohort
+from prismlib.editing.composition import each_composed
 from prismlib.editing.counterfactual import Counterfactual, Recipe, edit
-from prismlib.editing.reading import Reading, finished
+from prismlib.editing.reading import Reading, chosen_floors
 from prismlib.editing.reconstruction import autoencoded
 from prismlib.measures.positives import positives
 from prismlib.measures.scorecard import Cost, Task, as_table, score
@@ -40,10 +41,10 @@ from prismlib.models.clip import ImageTextEncoder
 from prismlib.models.pipeline import LatentDiffusion
 
 FLOORS = (0.0, 0.03, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2)
-ENOUGH = (0.0, 0.1, 0.2, 0.3)
+ENOUGH = (0.1, 0.2, 0.22, 0.25, 0.3)
 COMPOSITIONS = (
     *((floor, None) for floor in FLOORS),
-    *product((0.15, 0.2, 0.3), ENOUGH),
+    *product((0.2, 0.22, 0.3), ENOUGH),
 )
 OUTSIDE = 0.5  # the most that may be added outside the mask, of the autoencoder's error
 
@@ -57,7 +58,7 @@ AWAY_FROM: dict[str, dict[str, Any]] = {
 def candidates() -> Iterator[Recipe]:
     """What is tried: how the image is inverted, how far up, in how many steps, how it is led."""
     levels = list(product((12, 16, 20, 30), (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)))
-    for (steps, strength), scale, away in product(levels, (2, 3, 4, 5, 6, 7, 9, 12), AWAY_FROM):
+    for (steps, strength), scale, away in product(levels, (2, 3, 4, 5, 6, 7, 8, 9, 12), AWAY_FROM):
         name, rest = f"v{steps}-s{strength:g}-g{scale}-{away}", AWAY_FROM[away]
         plain = Recipe(name, "virtual", steps, float(scale), strength=strength, **rest)
         yield plain
@@ -130,7 +131,9 @@ def _scored(
     reading: Reading,
 ) -> pd.DataFrame:
     at = replace(recipe, residual=True, residual_floor=floor, enough=enough)
-    pictures = list(finished(*_ends(made), at, reading)[:, 0].numpy())
+    ends = _ends(made)
+    floors = chosen_floors(*ends, at, reading)
+    pictures = list(each_composed(*ends, floors)[:, 0].numpy())
     seconds = float(np.mean([one.seconds for one in made]))
     row = score(task, recipe.name, pictures, judge, "", cost=Cost(made[0].nfe, seconds))
     return as_table([row]).assign(floor=floor, enough=enough)

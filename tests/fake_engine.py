@@ -23,6 +23,7 @@ class FakeEdit:
     seconds: float = 0.5
     self_replace: float = 0.0
     context: str = ""
+    floor: float = 0.0
 
     @property
     def difference(self) -> np.ndarray:

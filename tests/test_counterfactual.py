@@ -164,6 +164,11 @@ def test_what_is_enough_decides_how_much_is_kept(model, encoder, images):
         for row, one in enumerate(chosen):
             place = int((margins[:, row] >= enough).int().argmax())
             assert_images_equal(one.image, tried[place][row].image)
+            assert one.floor == floors[place]
+        plain = replace(LEAST, enough=enough, residual=False)
+        bare = edit(model, encoder, images, SOURCES, TARGETS, plain)
+        for one, other in zip(chosen, bare, strict=True):
+            assert_images_equal(other.composed(), one.image)
 
 
 def test_evaluations_are_counted_where_they_are_made(model, encoder, images, evaluations):

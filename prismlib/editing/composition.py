@@ -1,5 +1,8 @@
 """Residual composition: an edit on the radiograph itself, without what the autoencoder lost."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 from prismlib.editing.masks import without_faint
@@ -14,6 +17,14 @@ def composed(factual: Tensor, edited: Tensor, reconstruction: Tensor, floor: flo
     Images (B, 1, H, W); see `masks.without_faint`.
     """
     return (factual + without_faint(edited - reconstruction, floor)).clamp(0.0, 1.0)
+
+
+def each_composed(
+    factual: Tensor, edited: Tensor, reconstruction: Tensor, floors: Sequence[float]
+) -> Tensor:
+    """The same with a floor of its own for each image."""
+    rows = zip(factual.split(1), edited.split(1), reconstruction.split(1), floors, strict=True)
+    return torch.cat([composed(*row) for row in rows])
 
 
 def floors(recipe: Recipe) -> list[float]:

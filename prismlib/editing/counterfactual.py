@@ -18,7 +18,7 @@ from prismlib.editing.branches import (
     sample_branches,
 )
 from prismlib.editing.cache import NETWORK, InversionCache
-from prismlib.editing.composition import composed
+from prismlib.editing.composition import composed, each_composed
 from prismlib.editing.context import contexts
 from prismlib.editing.imagic import imagine
 from prismlib.editing.inversion import Inversion, content_seed, invert
@@ -29,7 +29,7 @@ from prismlib.editing.masks import (
     find_masks,
     from_regions,
 )
-from prismlib.editing.reading import Reading, finished
+from prismlib.editing.reading import Reading, chosen_floors
 from prismlib.editing.recipe import CONTROLS, OTHERS, RECIPES, Recipe, find_recipe
 from prismlib.editing.schedule import Schedule
 from prismlib.errors import UsageError
@@ -51,7 +51,8 @@ class Counterfactual:
     Images are float32 (H, W) in [0, 1]. `reconstruction` is the source branch: what the model
     makes of the factual image when nothing is asked of it. Where that branch is the inverted path
     itself (all but `ddim`, `negative-prompt` and `null-text`), it is what the autoencoder alone
-    gives back. `context` is what both prompts were completed by, if the recipe asks for that.
+    gives back. `context` is what both prompts were completed by, if the recipe asks for that;
+    `floor` what residual composition drops, the recipe's `residual_floor` or what was enough.
     `passed` says whether S_CLIP reached the recipe's threshold; `self_replace` is the
     value of a sweep that was kept, or the recipe's own. `nfe` counts U-Net evaluations, those of a
     kept inversion too, and `seconds` the time that it took now, for this image.
@@ -69,6 +70,7 @@ class Counterfactual:
     seconds: float
     self_replace: float = 0.0
     context: str = ""
+    floor: float = 0.0
 
     @property
     def difference(self) -> Image:
@@ -84,7 +86,7 @@ class Counterfactual:
             return self.image
         images = (self.factual, self.image, self.reconstruction)
         factual, edited, back = (torch.from_numpy(image)[None, None] for image in images)
-        return _array(composed(factual, edited, back, self.recipe.residual_floor)[0])
+        return _array(composed(factual, edited, back, self.floor)[0])
 
 
 def edit(
@@ -179,15 +181,15 @@ def _edit_batch(
         words = contexts(encoder, before, batch.sources, batch.targets, model.tokenizer)
     asked, tried = batch.completed(words), []
     for made in _variants(model, factual, asked, recipe, truncate, kept):
-        image = made.edited
-        if recipe.residual:
-            ends = factual, made.edited, made.reconstruction
-            image = finished(*ends, recipe, Reading(encoder, *texts))
-        tried.append((image, made, s_clip(before, encoder.embed_images(image), *texts).tolist()))
+        ends = factual, made.edited, made.reconstruction
+        floors = chosen_floors(*ends, recipe, Reading(encoder, *texts))
+        image = each_composed(*ends, floors) if recipe.residual else made.edited
+        scores = s_clip(before, encoder.embed_images(image), *texts).tolist()
+        tried.append((image, made, scores, floors))
     seconds = (time.perf_counter() - started) / len(batch.images)
     found = []
     for row, factual_image in enumerate(batch.images):
-        image, made, scores = max(tried, key=lambda one: one[2][row])
+        image, made, scores, floors = max(tried, key=lambda one: one[2][row])
         found.append(
             Counterfactual(
                 factual_image,
@@ -202,6 +204,7 @@ def _edit_batch(
                 seconds,
                 made.self_replace,
                 words[row],
+                floors[row],
             )
         )
     return found

@@ -1,6 +1,5 @@
-"""What the image-text encoder reads in edits, and of several the least that will do."""
+"""What the image-text encoder reads in edits, and how little change will do."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,23 +28,19 @@ class Reading:
         return (seen * (normalize(self.target, dim=-1) - normalize(self.source, dim=-1))).sum(-1)
 
 
-def finished(
+def chosen_floors(
     factual: Tensor, edited: Tensor, reconstruction: Tensor, recipe: Recipe, reading: Reading
-) -> Tensor:
-    """Edits (B, 1, H, W) composed as the recipe says, each with the floor that serves it."""
-    ends = factual, edited, reconstruction
-    if recipe.enough is None:
-        return composed(*ends, recipe.residual_floor)
-    return least(reading, recipe.enough, [composed(*ends, floor) for floor in floors(recipe)])
+) -> list[float]:
+    """For each of edits (B, 1, H, W) the floor of its composition: the recipe's, or what will do.
 
-
-def least(reading: Reading, enough: float, candidates: Sequence[Tensor]) -> Tensor:
-    """For each image the first of its candidates (B, 1, H, W), least edited first, that will do.
-
-    One will do if the target text lies nearer to it than the source text by `enough`, a difference
-    of cosines: a counterfactual should be minimal (Wachter et al. 2017, arXiv 1711.00399). Where
-    none will, the first: what does not bring about what was asked is not worth more change.
+    With `enough` it is the highest of `composition.floors` at which the target text lies nearer
+    than the source text by so much, a difference of cosines: a counterfactual should be minimal
+    (Wachter et al. 2017, arXiv 1711.00399). Where none will do it is the highest of all: what does
+    not bring about what was asked is not worth more change.
     """
-    will_do = torch.stack([reading.margins(images) >= enough for images in candidates])
-    chosen = will_do.int().argmax(dim=0)  # (candidates, B): the first of the largest, 0 if none
-    return torch.stack([candidates[place][row] for row, place in enumerate(chosen.tolist())])
+    if recipe.enough is None:
+        return [recipe.residual_floor] * len(factual)
+    ends, tried = (factual, edited, reconstruction), floors(recipe)
+    margins = torch.stack([reading.margins(composed(*ends, floor)) for floor in tried])
+    first = (margins >= recipe.enough).int().argmax(dim=0)  # 0 where there is none
+    return [tried[place] for place in first.tolist()]

@@ -64,9 +64,8 @@ class Recipe:
     autoencoder cannot render. Of that difference `residual_floor`, a share of full scale, drops
     what is fainter (see `masks.without_faint`): a change of tone far from the edit. With `enough`
     it drops less, down to nothing, where that brings the target prompt nearer than the source
-    prompt by so much, a difference of cosines to the image-text encoder (`reading.least`). An edit
-    passes
-    where S_CLIP >= `s_clip_threshold`. `seed` and the radiograph's content seed the noise of the
+    prompt by so much, a difference of cosines (`reading.chosen_floors`). An edit passes where
+    S_CLIP >= `s_clip_threshold`. `seed` and the radiograph's content seed the noise of the
     inversions that draw any.
     """
 
@@ -117,8 +116,8 @@ class Recipe:
             raise self._error("negative", "source, which is what negative-prompt inversion is")
         if self.inversion == "delta" and self.negative != "source":
             raise self._error("negative", "source, whose estimate delta denoising starts from")
-        if self.enough is not None and not (self.residual and self.residual_floor):
-            raise self._error("enough", "None without residual composition above a floor")
+        if self.enough is not None and not self.residual_floor:
+            raise self._error("enough", "None without a residual_floor to come down from")
         if not (self.edits and self.inversion != "imagic") and (
             self.mask != "none" or self.controls or self.sweep
         ):
@@ -168,18 +167,22 @@ RECIPES = {
         "fast",
         "virtual",
         16,
-        5.0,
+        8.0,
         negative="source",
         strength=0.8,
         residual=True,
-        residual_floor=0.15,
+        residual_floor=0.22,
+        context=True,
+        enough=0.22,
     ),
 }
 """`paper`: what section 2.3 describes. `authors`: what their `generate_cf_images.py` sets, that is
 null-text inversion, refinement of cross-attention, changed words weighted twofold, local blending,
 and a sweep over self-replacement, of which the best by direction is kept. `fast`: virtual inversion
-from 80% of the noise in 13 moves, guided away from the source prompt, composed residually without
-what is faint; chosen on development subjects for the bundled weights (`choose_recipe.py`)."""
+from 80% of the noise in 13 moves, guided away from the source prompt, both prompts completed by
+what is seen of the other attributes, composed residually without what is faint unless that takes
+the finding away; chosen on development subjects for the bundled weights (`choose_recipe.py`).
+Another image-text encoder has other margins, so `enough` is to be chosen anew with it."""
 
 OTHERS = {
     "ddim-p2p": Recipe("ddim-p2p", "ddim", 50, 7.5, "prompt-to-prompt", 0.4, 0.6),
