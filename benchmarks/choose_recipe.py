@@ -6,7 +6,7 @@
 Every candidate edits the same development subjects (patients who show an attribute, to the judge
 too) by the sentences of `captions.ONE_THING`. Composed residually, what is fainter than a floor can
 be dropped without editing again, so each is scored at every floor, and at the floors that the
-image-text encoder chooses image by image (`enough`). One setting has to serve all
+image-text encoder chooses image by image (`target_margin`). One setting has to serve all
 tasks: a candidate counts by its worst one. Best is, among those whose error outside the true mask
 is at most half of the autoencoder's, what flips the judge most often: in its worst task, of equals
 on average over the tasks, of equals again what is nearest to the true counterfactual inside.
@@ -41,10 +41,10 @@ from prismlib.models.clip import ImageTextEncoder
 from prismlib.models.pipeline import LatentDiffusion
 
 FLOORS = (0.0, 0.03, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2)
-ENOUGH = (0.1, 0.2, 0.22, 0.25, 0.3)
+MARGINS = (0.1, 0.2, 0.22, 0.25, 0.3)
 COMPOSITIONS = (
     *((floor, None) for floor in FLOORS),
-    *product((0.2, 0.22, 0.3), ENOUGH),
+    *product((0.2, 0.22, 0.3), MARGINS),
 )
 OUTSIDE = 0.5  # the most that may be added outside the mask, of the autoencoder's error
 
@@ -113,7 +113,7 @@ def ranked(table: pd.DataFrame) -> pd.DataFrame:
         "nfe": "max",
         "seconds_per_image": "max",
     }
-    groups = table.groupby(["method", "floor", "enough"], sort=False, dropna=False)
+    groups = table.groupby(["method", "floor", "target_margin"], sort=False, dropna=False)
     by = groups.agg(worst).reset_index()
     by["flip_rate_mean"] = groups["flip_rate"].mean().to_numpy()
     by["stays"] = by["error_outside"] <= OUTSIDE
@@ -125,18 +125,18 @@ def _scored(
     task: Task,
     recipe: Recipe,
     floor: float,
-    enough: float | None,
+    target_margin: float | None,
     made: list[Counterfactual],
     judge: Classifier,
     reading: Reading,
 ) -> pd.DataFrame:
-    at = replace(recipe, residual=True, residual_floor=floor, enough=enough)
+    at = replace(recipe, residual=True, residual_floor=floor, target_margin=target_margin)
     ends = _ends(made)
     floors = chosen_floors(*ends, at, reading)
     pictures = list(each_composed(*ends, floors)[:, 0].numpy())
     seconds = float(np.mean([one.seconds for one in made]))
     row = score(task, recipe.name, pictures, judge, "", cost=Cost(made[0].nfe, seconds))
-    return as_table([row]).assign(floor=floor, enough=enough)
+    return as_table([row]).assign(floor=floor, target_margin=target_margin)
 
 
 def _ends(made: list[Counterfactual]) -> list[Tensor]:

@@ -21,8 +21,9 @@ class Oracle:
     def embed_texts(self, texts):
         rows = [[0.0] * len(ASKED) for _ in texts]
         for row, text in zip(rows, texts, strict=True):
-            (place,) = (i for i, name in enumerate(ASKED) if name in named(text))
-            row[place] = -1.0 if " no " in text else 1.0
+            for place, name in enumerate(ASKED):
+                if name in named(text):
+                    row[place] = -1.0 if " no " in text else 1.0
         return torch.tensor(rows)
 
 

@@ -32,7 +32,7 @@ TARGETS = [
     "an x-ray with no pleural effusion",
 ]
 PAPER = replace(RECIPES["paper"], steps=4)
-FAST = replace(RECIPES["fast"], steps=4, residual=False, enough=None)
+FAST = replace(RECIPES["fast"], steps=4, residual=False, target_margin=None)
 DIRECT = Recipe("direct", "direct", 4, 5.0, "prompt-to-prompt", 0.2, 0.2)
 SHARED = replace(DIRECT, name="shared", inversion="direct-shared")
 STEERED = replace(SHARED, name="steered", negative="source")
@@ -40,7 +40,7 @@ NULL_TEXT = replace(DIRECT, name="null-text", inversion="null-text", inner_steps
 FRIENDLY = replace(DIRECT, name="edit-friendly", inversion="edit-friendly", strength=0.75)
 VIRTUAL = replace(DIRECT, name="virtual", inversion="virtual")
 DELTA = replace(DIRECT, name="delta", inversion="delta", negative="source")
-LEAST = replace(DELTA, name="least", residual=True, residual_floor=0.1, enough=0.0)
+LEAST = replace(DELTA, name="least", residual=True, residual_floor=0.1, target_margin=0.0)
 ALL = [
     PAPER,
     FAST,
@@ -154,18 +154,20 @@ def test_the_residual_is_factual_plus_edited_minus_reconstruction(model, encoder
 def test_what_is_enough_decides_how_much_is_kept(model, encoder, images):
     """At a margin between those of all floors, the highest floor that has it."""
     floors = [share * LEAST.residual_floor for share in SHARES]
-    plain = [replace(LEAST, enough=None, residual_floor=floor) for floor in floors]
+    plain = [replace(LEAST, target_margin=None, residual_floor=floor) for floor in floors]
     tried = [edit(model, encoder, images, SOURCES, TARGETS, one) for one in plain]
     reading = Reading(encoder, encoder.embed_texts(SOURCES), encoder.embed_texts(TARGETS))
     seen = [torch.from_numpy(np.stack([one.image for one in made]))[:, None] for made in tried]
     margins = torch.stack([reading.margins(each) for each in seen])
-    for enough in (-2.0, float(margins.median()), 2.0):
-        chosen = edit(model, encoder, images, SOURCES, TARGETS, replace(LEAST, enough=enough))
+    for target_margin in (-2.0, float(margins.median()), 2.0):
+        chosen = edit(
+            model, encoder, images, SOURCES, TARGETS, replace(LEAST, target_margin=target_margin)
+        )
         for row, one in enumerate(chosen):
-            place = int((margins[:, row] >= enough).int().argmax())
+            place = int((margins[:, row] >= target_margin).int().argmax())
             assert_images_equal(one.image, tried[place][row].image)
             assert one.floor == floors[place]
-        plain = replace(LEAST, enough=enough, residual=False)
+        plain = replace(LEAST, target_margin=target_margin, residual=False)
         bare = edit(model, encoder, images, SOURCES, TARGETS, plain)
         for one, other in zip(chosen, bare, strict=True):
             assert_images_equal(other.composed(), one.image)
@@ -236,8 +238,8 @@ def test_recipes_are_found_by_name_and_checked():
         replace(FAST, cross_replace=1.5)
     with pytest.raises(UsageError, match="steps"):
         replace(FAST, steps=0)
-    with pytest.raises(UsageError, match=r"enough is 0\.1; expected None"):
-        replace(DELTA, enough=0.1)
+    with pytest.raises(UsageError, match=r"target_margin is 0\.1; expected None"):
+        replace(DELTA, target_margin=0.1)
 
 
 def test_the_papers_recipe_is_the_papers():

@@ -50,7 +50,7 @@ def some_text(width=32, seed=1):
 def test_nothing_changes_until_it_is_trained(tiny):
     unet = LatentDiffusion.load(tiny).unet
     wider = with_whole_prompt(unet)
-    assert reads_whole_prompt(wider) and not reads_whole_prompt(unet)
+    assert reads_whole_prompt(wider.config) and not reads_whole_prompt(unet.config)
     torch.testing.assert_close(answers(wider, some_text()), answers(unet, some_text()))
     assert with_whole_prompt(wider) is wider
     again = with_whole_prompt(unet)
@@ -94,7 +94,7 @@ def test_every_new_weight_learns_and_blocks_without_attention_hear_the_prompt():
 
 def test_plain_diffusers_loads_what_prism_train_exports(exported, tiny):
     unet = UNet2DConditionModel.from_pretrained(exported / "pipeline" / "unet")
-    assert reads_whole_prompt(unet) and unet.add_embedding.norm2.weight.abs().max() > 0
+    assert reads_whole_prompt(unet.config) and unet.add_embedding.norm2.weight.abs().max() > 0
     pipe = StableDiffusionPipeline.from_pretrained(exported / "pipeline")
     pipe.set_progress_bar_config(disable=True)
     latents = torch.zeros(1, unet.config.in_channels, 8, 8)

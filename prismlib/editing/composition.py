@@ -28,5 +28,5 @@ def each_composed(
 
 
 def floors(recipe: Recipe) -> list[float]:
-    """The floors that a recipe with `enough` chooses from, the highest first."""
+    """The floors that a recipe with `target_margin` chooses from, the highest first."""
     return [share * recipe.residual_floor for share in SHARES]

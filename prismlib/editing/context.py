@@ -18,6 +18,7 @@ from prismlib.captions.claims import named
 from prismlib.captions.wordings import TRAINED, names_of
 from prismlib.cohorts.labels import ATTRIBUTES
 from prismlib.models.tokenizers import overlong
+from prismlib.models.zero_shot import margins
 
 if TYPE_CHECKING:
     from prismlib.models.clip import ImageTextEncoder
@@ -39,27 +40,15 @@ def contexts(
     cardiomegaly"; empty where nothing is left unsaid, and where a prompt with them would be longer
     than `tokenizer`, the text encoder's, takes.
     """
-    margins = _margins(encoder, embeddings)
+    nearer = margins(encoder, normalize(embeddings, dim=-1).cpu(), TRAINED[0])
     found = []
     for row, (source, target) in enumerate(zip(sources, targets, strict=True)):
         spoken_of = named(source) | named(target)
         words = "".join(
-            f", with {'' if margin[row] > 0 else 'no '}{_name(attribute)}"
-            for attribute, margin in margins.items()
-            if attribute not in spoken_of
+            f", with {'' if nearer[name][row] > 0 else 'no '}{names_of(name)[0]}"
+            for name in ASKED
+            if name not in spoken_of
         )
         long = overlong(tokenizer, [source + words, target + words])
         found.append("" if long else words)
     return found
-
-
-def _margins(encoder: "ImageTextEncoder", embeddings: Tensor) -> dict[str, list[float]]:
-    """By how much each attribute's sentence lies nearer to the images than its negation, (B,)."""
-    pairs = [text for name in ASKED for text in TRAINED[0].pair(name, _name(name))]
-    texts = normalize(encoder.embed_texts(pairs), dim=-1).unflatten(0, (len(ASKED), 2))
-    nearer = normalize(embeddings, dim=-1) @ (texts[:, 0] - texts[:, 1]).T
-    return dict(zip(ASKED, nearer.T.tolist(), strict=True))
-
-
-def _name(attribute: str) -> str:
-    return names_of(attribute)[0]

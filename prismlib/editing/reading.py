@@ -33,14 +33,14 @@ def chosen_floors(
 ) -> list[float]:
     """For each of edits (B, 1, H, W) the floor of its composition: the recipe's, or what will do.
 
-    With `enough` it is the highest of `composition.floors` at which the target text lies nearer
-    than the source text by so much, a difference of cosines: a counterfactual should be minimal
-    (Wachter et al. 2017, arXiv 1711.00399). Where none will do it is the highest of all: what does
-    not bring about what was asked is not worth more change.
+    With `target_margin` it is the highest of `composition.floors` at which the target text lies
+    nearer than the source text by so much, a difference of cosines: a counterfactual should be
+    minimal (Wachter et al. 2017, arXiv 1711.00399). Where none will do it is the highest of all:
+    what does not bring about what was asked is not worth more change.
     """
-    if recipe.enough is None:
+    if recipe.target_margin is None:
         return [recipe.residual_floor] * len(factual)
     ends, tried = (factual, edited, reconstruction), floors(recipe)
     margins = torch.stack([reading.margins(composed(*ends, floor)) for floor in tried])
-    first = (margins >= recipe.enough).int().argmax(dim=0)  # 0 where there is none
+    first = (margins >= recipe.target_margin).int().argmax(dim=0)  # 0 where there is none
     return [tried[place] for place in first.tolist()]

@@ -62,10 +62,10 @@ class Recipe:
 
     `residual` composes factual + decode(edited) - decode(reconstruction), which keeps what the
     autoencoder cannot render. Of that difference `residual_floor`, a share of full scale, drops
-    what is fainter (see `masks.without_faint`): a change of tone far from the edit. With `enough`
-    it drops less, down to nothing, where that brings the target prompt nearer than the source
-    prompt by so much, a difference of cosines (`reading.chosen_floors`). An edit passes where
-    S_CLIP >= `s_clip_threshold`. `seed` and the radiograph's content seed the noise of the
+    what is fainter (see `masks.without_faint`): a change of tone far from the edit. With a
+    `target_margin` it drops less, down to nothing, where that brings the target prompt nearer than
+    the source prompt by so much, a difference of cosines (`reading.chosen_floors`). An edit passes
+    where S_CLIP >= `s_clip_threshold`. `seed` and the radiograph's content seed the noise of the
     inversions that draw any.
     """
 
@@ -92,7 +92,7 @@ class Recipe:
     source_guidance_scale: float | None = None
     residual_floor: float = 0.0
     context: bool = False
-    enough: float | None = None
+    target_margin: float | None = None
 
     def __post_init__(self) -> None:
         for field, kinds in (
@@ -116,8 +116,8 @@ class Recipe:
             raise self._error("negative", "source, which is what negative-prompt inversion is")
         if self.inversion == "delta" and self.negative != "source":
             raise self._error("negative", "source, whose estimate delta denoising starts from")
-        if self.enough is not None and not self.residual_floor:
-            raise self._error("enough", "None without a residual_floor to come down from")
+        if self.target_margin is not None and not self.residual_floor:
+            raise self._error("target_margin", "None without a residual_floor to come down from")
         if not (self.edits and self.inversion != "imagic") and (
             self.mask != "none" or self.controls or self.sweep
         ):
@@ -173,7 +173,7 @@ RECIPES = {
         residual=True,
         residual_floor=0.22,
         context=True,
-        enough=0.22,
+        target_margin=0.22,
     ),
 }
 """`paper`: what section 2.3 describes. `authors`: what their `generate_cf_images.py` sets, that is
@@ -182,7 +182,7 @@ and a sweep over self-replacement, of which the best by direction is kept. `fast
 from 80% of the noise in 13 moves, guided away from the source prompt, both prompts completed by
 what is seen of the other attributes, composed residually without what is faint unless that takes
 the finding away; chosen on development subjects for the bundled weights (`choose_recipe.py`).
-Another image-text encoder has other margins, so `enough` is to be chosen anew with it."""
+Another image-text encoder has other margins, so `target_margin` is to be chosen anew with it."""
 
 OTHERS = {
     "ddim-p2p": Recipe("ddim-p2p", "ddim", 50, 7.5, "prompt-to-prompt", 0.4, 0.6),

@@ -8,7 +8,7 @@ from typing import Any
 from prismlib import paths
 from prismlib.models.folding import fold_of
 from prismlib.models.records import flat, read_records
-from prismlib.models.whole_prompt import TEXT
+from prismlib.models.whole_prompt import reads_whole_prompt
 
 CARD = "README.md"
 
@@ -191,8 +191,8 @@ def _asked(folder: Path) -> str:
 def _whole_prompt(config: Path) -> str:
     if not config.is_file():
         return ""
-    added = json.loads(config.read_text(encoding="utf-8")).get("addition_embed_type")
-    return _WHOLE_PROMPT if added == TEXT else ""
+    found = json.loads(config.read_text(encoding="utf-8"))
+    return _WHOLE_PROMPT if reads_whole_prompt(found) else ""
 
 
 def _autoencoder(records: list[dict[str, Any]], fold: int) -> str:

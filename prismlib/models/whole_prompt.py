@@ -7,6 +7,7 @@ pooling of Saharia et al. 2022, arXiv 2205.11487, appendix F.1; `addition_embed_
 diffusers, which computes it from the same token embeddings, so that pipelines know nothing of it).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,9 +16,9 @@ HEADS = 4  # of the attention that pools
 TEXT = "text"  # what diffusers calls this kind of addition
 
 
-def reads_whole_prompt(unet: Any) -> bool:
-    """Whether a diffusers U-Net has it."""
-    return unet.config.get("addition_embed_type") == TEXT
+def reads_whole_prompt(config: Mapping[str, Any]) -> bool:
+    """Whether a diffusers U-Net with this configuration has it."""
+    return config.get("addition_embed_type") == TEXT
 
 
 def with_whole_prompt(unet: Any, seed: int = 0) -> Any:
@@ -26,7 +27,7 @@ def with_whole_prompt(unet: Any, seed: int = 0) -> Any:
     The last of the new layers is zero, as the last of a ControlNet's are (Zhang et al. 2023, arXiv
     2302.05543), so that nothing it predicts has changed until it is trained.
     """
-    if reads_whole_prompt(unet):
+    if reads_whole_prompt(unet.config):
         return unet
     added = {"addition_embed_type": TEXT, "addition_embed_type_num_heads": HEADS}
     shape = {name: v for name, v in unet.config.items() if not name.startswith("_")}
