@@ -4,9 +4,10 @@
     python benchmarks/choose_recipe.py --n 48 --out runs/choose-final --only v20-s0.7-g4-source
 
 Every candidate edits the same development subjects (patients who show an attribute, to the judge
-too) by the sentences of `captions.ONE_THING`. Composed residually, what is fainter than a floor can
-be dropped without editing again, so each is scored at every floor, and at the floors that the
-image-text encoder chooses image by image (`target_margin`). One setting has to serve all
+too) by the sentences of `captions.ONE_THING`. How they are composed can be changed without editing
+again, so each is scored in several ways: at every floor below which a change is dropped, at the
+floors that the image-text encoder chooses image by image (`target_margin`), and with several limits
+to what stays of what the autoencoder lost (`residual_limit`). One setting has to serve all
 tasks: a candidate counts by its worst one. Best is, among those whose error outside the true mask
 is at most half of the autoencoder's, what flips the judge most often: in its worst task, of equals
 on average over the tasks, of equals again what is nearest to the true counterfactual inside.
@@ -42,9 +43,12 @@ from prismlib.models.pipeline import LatentDiffusion
 
 FLOORS = (0.0, 0.03, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2)
 MARGINS = (0.1, 0.2, 0.22, 0.25, 0.3)
+LIMITS = (0.01, 0.015, 0.02)
 COMPOSITIONS = (
-    *((floor, None) for floor in FLOORS),
-    *product((0.2, 0.22, 0.3), MARGINS),
+    *((floor, None, None) for floor in FLOORS),
+    *((floor, margin, None) for floor, margin in product((0.22,), MARGINS)),
+    *((floor, None, limit) for floor, limit in product(FLOORS[:3], LIMITS)),
+    *((floor, 0.22, limit) for floor, limit in product((0.05, 0.1), LIMITS[:2])),
 )
 OUTSIDE = 0.5  # the most that may be added outside the mask, of the autoencoder's error
 
@@ -57,8 +61,10 @@ AWAY_FROM: dict[str, dict[str, Any]] = {
 
 def candidates() -> Iterator[Recipe]:
     """What is tried: how the image is inverted, how far up, in how many steps, how it is led."""
-    levels = list(product((12, 16, 20, 30), (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)))
-    for (steps, strength), scale, away in product(levels, (2, 3, 4, 5, 6, 7, 8, 9, 12), AWAY_FROM):
+    levels = list(product((10, 12, 16, 20, 30), (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)))
+    for (steps, strength), scale, away in product(
+        levels, (2, 3, 4, 5, 6, 7, 8, 9, 10, 12), AWAY_FROM
+    ):
         name, rest = f"v{steps}-s{strength:g}-g{scale}-{away}", AWAY_FROM[away]
         plain = Recipe(name, "virtual", steps, float(scale), strength=strength, **rest)
         yield plain
@@ -66,6 +72,12 @@ def candidates() -> Iterator[Recipe]:
         for share in (0.3, 0.6):  # of the steps keep the source's self-attention
             kept = f"{name}-self{share:g}"
             yield replace(plain, name=kept, attention="prompt-to-prompt", self_replace=share)
+    pushes = product((8, 10, 12), (0.6, 0.8, 0.9, 1.0, 1.2), (0.7, 0.8, 0.9, 1.0))
+    for (steps, push, detail), (own, scale) in product(pushes, product((0.5, 0.6, 0.7), (2, 3, 4))):
+        name = f"m{steps}-p{push:g}-d{detail:g}-o{own:g}-g{scale:g}"
+        bounded = {"mask": "grounded", "context": True, "push": push, "detail": detail}
+        objects = {"object_detail": own, "object_scale": float(scale)}
+        yield Recipe(name, "virtual", steps, 20.0, negative="source", **bounded, **objects)
     for (steps, strength), scale in product(levels, (2, 3, 4, 5, 6, 8)):
         name = f"d{steps}-s{strength:g}-g{scale}"
         plain = Recipe(name, "delta", steps, float(scale), strength=strength, negative="source")
@@ -113,7 +125,9 @@ def ranked(table: pd.DataFrame) -> pd.DataFrame:
         "nfe": "max",
         "seconds_per_image": "max",
     }
-    groups = table.groupby(["method", "floor", "target_margin"], sort=False, dropna=False)
+    groups = table.groupby(
+        ["method", "floor", "target_margin", "residual_limit"], sort=False, dropna=False
+    )
     by = groups.agg(worst).reset_index()
     by["flip_rate_mean"] = groups["flip_rate"].mean().to_numpy()
     by["stays"] = by["error_outside"] <= OUTSIDE
@@ -126,17 +140,20 @@ def _scored(
     recipe: Recipe,
     floor: float,
     target_margin: float | None,
+    residual_limit: float | None,
     made: list[Counterfactual],
     judge: Classifier,
     reading: Reading,
 ) -> pd.DataFrame:
-    at = replace(recipe, residual=True, residual_floor=floor, target_margin=target_margin)
+    how = {"residual_floor": floor, "target_margin": target_margin}
+    at = replace(recipe, residual=True, residual_limit=residual_limit, **how)
     ends = _ends(made)
     floors = chosen_floors(*ends, at, reading)
-    pictures = list(each_composed(*ends, floors)[:, 0].numpy())
+    pictures = list(each_composed(*ends, floors, residual_limit)[:, 0].numpy())
     seconds = float(np.mean([one.seconds for one in made]))
     row = score(task, recipe.name, pictures, judge, "", cost=Cost(made[0].nfe, seconds))
-    return as_table([row]).assign(floor=floor, target_margin=target_margin)
+    chosen = {"target_margin": target_margin, "residual_limit": residual_limit}
+    return as_table([row]).assign(floor=floor, **chosen)
 
 
 def _ends(made: list[Counterfactual]) -> list[Tensor]:

@@ -71,6 +71,26 @@ def named(text: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def taken_away(source: str, target: str) -> tuple[str, ...]:
+    """What a source prompt says is there and its target prompt does not: labels, device kinds."""
+    said = _said_to_be_there(target)
+    return tuple(name for name in _said_to_be_there(source) if name not in said)
+
+
+def takes_device(source: str, target: str) -> bool:
+    """Whether a prompt pair takes a device away, alone or with something else."""
+    return any(name in ("Support Devices", *DEVICE_KINDS) for name in taken_away(source, target))
+
+
+def _said_to_be_there(text: str) -> list[str]:
+    lowered = text.lower()
+    denied = ",".join(_NEGATED.findall(lowered))
+    words = {kind: kind.replace("_", " ") for kind in DEVICE_KINDS}
+    kinds = [k for k, word in words.items() if word in lowered and word not in denied]
+    labels = [name for name, value in claims(text).items() if value and name != "No Finding"]
+    return labels + kinds
+
+
 def claimed(text: str) -> Description:
     """A caption in one of the paper's templates with what it claims."""
     said = claims(text).items()

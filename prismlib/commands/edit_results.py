@@ -214,6 +214,7 @@ def _record(
         "source_prompt": request.source,
         "target_prompt": request.target,
         "context": edited.context,
+        "mask_share": edited.mask_share,
         "residual_floor": edited.floor if edited.recipe.residual else None,
         "s_clip": edited.s_clip,
         "s_clip_threshold": edited.recipe.s_clip_threshold,

@@ -15,7 +15,7 @@ from prismlib import config, paths
 from prismlib.errors import UsageError
 from prismlib.models.presets import count, load_preset
 
-PARTS = ("vae", "text", "clip", "unet", "classifier", "ganterfactual")
+PARTS = ("vae", "text", "clip", "unet", "classifier", "ganterfactual", "grounding")
 HELP = "train one part of a model; resumable, bounded in time if asked"
 
 

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from prismlib.captions.claims import takes_device
 from prismlib.editing.attention import PromptToPrompt
 from prismlib.editing.inversion import Inversion
 from prismlib.editing.masks import Masks
@@ -66,11 +67,15 @@ so that each goes where the model's implicit classifier points (Ho and Salimans 
 
 @dataclass(frozen=True)
 class Prompts:
-    """Embeddings (B, tokens, D) of the source, the target and the prompt to steer away from."""
+    """Embeddings (B, tokens, D) of the source, the target and the prompt to steer away from.
+
+    `objects` says of each image whether its target takes a device away; empty is that none does.
+    """
 
     source: Tensor
     target: Tensor
     negative: Tensor
+    objects: Sequence[bool] = ()
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,8 @@ def embed_prompts(
     source = model.embed(sources, truncate=truncate)
     target = model.embed(targets, truncate=truncate)
     negative = source if recipe.negative == "source" else model.embed([""]).expand_as(source)
-    return Prompts(source, target, negative)
+    objects = [takes_device(*pair) for pair in zip(sources, targets, strict=True)]
+    return Prompts(source, target, negative, objects)
 
 
 def prompt_to_prompt(
@@ -130,18 +136,25 @@ def sample_branches(
     source = target = inversion.noisy
     alphas = schedule.alphas.to(source)
     evaluations = 0
+    scale, withheld = _scales(recipe, prompts, source), _withheld(recipe, prompts, masks, source)
     for step, level in enumerate(range(schedule.steps, 0, -1)):
         asked = _Asked.of(prompts, inversion, recipe, level, control.watches(step, schedule.steps))
         with control.attached(model.unet, step, schedule.steps):
             noise = asked.evaluate(model, source, target, schedule.timesteps[level - 1])
         evaluations += len(asked.rows)
         ends = alphas[level], alphas[level - 1]
+        if recipe.push and step == 0:
+            scale = _pushed(scale, recipe, prompts, noise, ends[0], masks)
+        noise = asked.guided(noise, scale)
         below = inversion.trajectory[level - 1]
         here, free = inversion.trajectory[level], asked.free(noise, "target")
         moved = method.move(target, _masked(noise["target"], free, masks), *ends)
         if method.shared:
             theirs = _masked(noise["source"], asked.free(noise, "source"), masks)
-            moved = moved + (below - method.move(source, theirs, *ends))
+            known = method.move(source, theirs, *ends)
+            moved = moved + (below - known)
+            if withheld is not None:
+                moved = moved - withheld * (ends[1].sqrt() * inversion.clean - known)
         if method.carried:
             added = moved - method.move(target, free, *ends)
             moved = below + (ends[1] / ends[0]).sqrt() * (target - here) + added
@@ -150,6 +163,57 @@ def sample_branches(
         if masks is not None:
             target = torch.where(masks.keep, source, target)
     return Branches(source, target, evaluations)
+
+
+def _scales(recipe: Recipe, prompts: Prompts, like: Tensor) -> Tensor:
+    """Each image's guidance scale, (B, 1, 1, 1)."""
+    scale = like.new_full((len(like), 1, 1, 1), recipe.guidance_scale)
+    if recipe.object_scale is None:
+        return scale
+    return torch.where(_of_objects(prompts, like), recipe.object_scale, scale)
+
+
+def _pushed(
+    scale: Tensor,
+    recipe: Recipe,
+    prompts: Prompts,
+    noise: Mapping[str, Tensor],
+    alpha: Tensor,
+    masks: Masks | None,
+) -> Tensor:
+    """The scales at which guidance moves the clean latents by `push`, or those that are given.
+
+    By how much they move at scale 1 is measured at the noisiest level, as the root mean square over
+    the cells that may change of the norm of what both prompts' estimates differ by. Objects keep
+    their own scale, if there is one.
+    """
+    apart = (noise["target"] - noise["target negative"]) * ((1 - alpha) / alpha).sqrt()
+    cells = torch.ones_like(apart[:, :1]) if masks is None else masks.edit.to(apart)
+    energy = (apart.square().sum(1, keepdim=True) * cells).sum((1, 2, 3), keepdim=True)
+    moved = (energy / cells.sum((1, 2, 3), keepdim=True)).sqrt()
+    enough = (recipe.push / moved.clamp_min(1e-6)).clamp(min=1.0)
+    enough = torch.minimum(enough, scale)
+    if recipe.object_scale is None:
+        return enough
+    return torch.where(_of_objects(prompts, apart), scale, enough)
+
+
+def _withheld(recipe: Recipe, prompts: Prompts, masks: Masks | None, like: Tensor) -> Tensor | None:
+    """The share of what the source's estimate misses that each image's target goes without.
+
+    (B, 1, 1, 1); None where all of it is given. An image that may change anywhere is given all.
+    """
+    given = recipe.detail if recipe.object_detail is None else recipe.object_detail
+    if masks is None or (recipe.detail == 1 and given == 1):
+        return None
+    share = torch.where(_of_objects(prompts, like), 1 - given, 1 - recipe.detail)
+    return share * masks.keep.flatten(1).any(1)[:, None, None, None].to(like)
+
+
+def _of_objects(prompts: Prompts, like: Tensor) -> Tensor:
+    """For which images an object is taken away, bool (B, 1, 1, 1)."""
+    objects = prompts.objects or [False] * len(like)
+    return torch.tensor(objects, device=like.device)[:, None, None, None]
 
 
 def _masked(edited: Tensor, free: Tensor, masks: Masks | None) -> Tensor:
@@ -168,7 +232,7 @@ class _Asked:
     """
 
     rows: Mapping[str, Tensor]
-    scales: Mapping[str, float]
+    source_scale: float
 
     @classmethod
     def of(
@@ -179,26 +243,29 @@ class _Asked:
         if inversion.negatives is not None:
             negative = inversion.negatives[level - 1]
         wanted = method.shared or not method.known
-        scales = {"source": recipe.source_scale, "target": recipe.guidance_scale}
-        if wanted and recipe.negative != "source" and scales["source"] != 1.0:
+        if wanted and recipe.negative != "source" and recipe.source_scale != 1.0:
             rows["source negative"] = negative
-        if scales["target"] != 1.0:
+        if recipe.guidance_scale != 1.0:
             rows["target negative"] = negative
         if wanted or watched:
             rows["source"] = prompts.source
         rows["target"] = prompts.target
-        return cls(rows, scales)
+        return cls(rows, recipe.source_scale)
 
     def evaluate(
         self, model: "LatentDiffusion", source: Tensor, target: Tensor, timestep: int
     ) -> dict[str, Tensor]:
-        """The estimates by row, those of `source` and `target` guided."""
+        """The estimates by row, none of them guided."""
         latents = torch.cat([source if "source" in name else target for name in self.rows])
         noise = model.predict_noise(latents, timestep, torch.cat(list(self.rows.values())))
-        found: dict[str, Any] = dict(zip(self.rows, noise.chunk(len(self.rows)), strict=True))
-        for branch, scale in self.scales.items():
+        return dict(zip(self.rows, noise.chunk(len(self.rows)), strict=True))
+
+    def guided(self, noise: Mapping[str, Tensor], scale: Tensor) -> dict[str, Tensor]:
+        """The same with the estimates of `source` and `target` guided, by `scale` the latter."""
+        found = dict(noise)
+        for branch, by in (("source", self.source_scale), ("target", scale)):
             if f"{branch} negative" in found:
-                found[branch] = guided(found[f"{branch} negative"], found[branch], scale)
+                found[branch] = guided(found[f"{branch} negative"], found[branch], by)
         return found
 
     def free(self, noise: Mapping[str, Tensor], branch: str) -> Tensor:

@@ -28,6 +28,7 @@ from prismlib.editing.masks import (
     check_regions,
     find_masks,
     from_regions,
+    grounded_masks,
 )
 from prismlib.editing.reading import Reading, chosen_floors
 from prismlib.editing.recipe import CONTROLS, OTHERS, RECIPES, Recipe, find_recipe
@@ -52,7 +53,8 @@ class Counterfactual:
     makes of the factual image when nothing is asked of it. Where that branch is the inverted path
     itself (all but `ddim`, `negative-prompt` and `null-text`), it is what the autoencoder alone
     gives back. `context` is what both prompts were completed by, if the recipe asks for that;
-    `floor` what residual composition drops, the recipe's `residual_floor` or what was enough.
+    `floor` what residual composition drops, the recipe's `residual_floor` or what was enough;
+    `mask_share` the share of the latents' cells that the recipe's mask lets change, 1 without any.
     `passed` says whether S_CLIP reached the recipe's threshold; `self_replace` is the
     value of a sweep that was kept, or the recipe's own. `nfe` counts U-Net evaluations, those of a
     kept inversion too, and `seconds` the time that it took now, for this image.
@@ -71,6 +73,7 @@ class Counterfactual:
     self_replace: float = 0.0
     context: str = ""
     floor: float = 0.0
+    mask_share: float = 1.0
 
     @property
     def difference(self) -> Image:
@@ -86,7 +89,8 @@ class Counterfactual:
             return self.image
         images = (self.factual, self.image, self.reconstruction)
         factual, edited, back = (torch.from_numpy(image)[None, None] for image in images)
-        return _array(composed(factual, edited, back, self.floor)[0])
+        limit = self.recipe.residual_limit
+        return _array(composed(factual, edited, back, self.floor, limit)[0])
 
 
 def edit(
@@ -154,13 +158,19 @@ class Batch:
 class _Made:
     """Edited images and reconstructions (B, 1, H, W), and U-Net evaluations for each image.
 
-    `evaluations` count those of the values of a sweep that were tried before.
+    `evaluations` count those of the values of a sweep that were tried before; `masks` are None
+    where anything may change.
     """
 
     edited: Tensor
     reconstruction: Tensor
     evaluations: Sequence[int]
     self_replace: float = 0.0
+    masks: Masks | None = None
+
+    def mask_share(self, row: int) -> float:
+        """The share of an image's cells that may change."""
+        return 1.0 if self.masks is None else float(self.masks.edit[row].float().mean())
 
 
 @torch.no_grad()
@@ -183,7 +193,9 @@ def _edit_batch(
     for made in _variants(model, factual, asked, recipe, truncate, kept):
         ends = factual, made.edited, made.reconstruction
         floors = chosen_floors(*ends, recipe, Reading(encoder, *texts))
-        image = each_composed(*ends, floors) if recipe.residual else made.edited
+        image = made.edited
+        if recipe.residual:
+            image = each_composed(*ends, floors, recipe.residual_limit)
         scores = s_clip(before, encoder.embed_images(image), *texts).tolist()
         tried.append((image, made, scores, floors))
     seconds = (time.perf_counter() - started) / len(batch.images)
@@ -205,6 +217,7 @@ def _edit_batch(
                 made.self_replace,
                 words[row],
                 floors[row],
+                made.mask_share(row),
             )
         )
     return found
@@ -236,7 +249,7 @@ def _variants(
         return
     inversion = _inverted(model, latents, prompts.source, batch, recipe, seeds, kept)
     masks, spent = _masks(model, inversion, prompts, batch, recipe, seeds)
-    asked = [evaluations + spent for evaluations in inversion.evaluations]
+    asked = [once + more for once, more in zip(inversion.evaluations, spent, strict=True)]
     length, reconstruction = prompts.source.shape[1], None
     for self_replace in recipe.sweep or (recipe.self_replace,):
         chosen = replace(recipe, self_replace=self_replace)
@@ -245,7 +258,8 @@ def _variants(
         asked = [evaluations + made.evaluations for evaluations in asked]
         if reconstruction is None:
             reconstruction = model.decode(made.source)
-        yield _Made(model.decode(made.target), reconstruction, tuple(asked), self_replace)
+        ends = model.decode(made.target), reconstruction
+        yield _Made(*ends, tuple(asked), self_replace, masks)
 
 
 def _inverted(
@@ -280,18 +294,22 @@ def _masks(
     batch: Batch,
     recipe: Recipe,
     seeds: Sequence[int],
-) -> tuple[Masks | None, int]:
-    """Where a recipe lets images change, and the evaluations per image that finding it cost."""
+) -> tuple[Masks | None, Sequence[int]]:
+    """Where a recipe lets images change, and how many evaluations finding that cost each image."""
+    free = [0] * len(batch.images)
     if recipe.mask == "none":
-        return None, 0
+        return None, free
     if batch.regions is not None:
-        return from_regions(batch.regions, inversion.clean), 0
+        return from_regions(batch.regions, inversion.clean), free
+    if recipe.mask == "grounded":
+        return grounded_masks(model, inversion.clean, batch.sources, batch.targets)
     looking = replace(recipe, attention="none", blend=float(recipe.mask == "attention"))
     length = prompts.source.shape[1]
     control = prompt_to_prompt(model, batch.sources, batch.targets, looking, length)
     found = prompts.source, prompts.target
     clean, schedule = inversion.clean, inversion.schedule
-    return find_masks(model, recipe.mask, clean, found, control, schedule, seeds)
+    masks, cost = find_masks(model, recipe.mask, clean, found, control, schedule, seeds)
+    return masks, [cost] * len(batch.images)
 
 
 def _array(image: Tensor) -> Image:

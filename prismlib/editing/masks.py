@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d, avg_pool2d, max_pool2d
 
+from prismlib.captions.claims import taken_away
 from prismlib.editing.attention import PromptToPrompt
 from prismlib.editing.inversion import noise_path
 from prismlib.editing.recipe import MaskKind
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 STRENGTH = 0.5  # how far up the noise levels a difference is measured (DiffEdit)
 DRAWS = 4  # levels at which attention or differences are looked at
 THRESHOLD = 0.5  # of a map's maximum
+LIKELY = 0.3  # the chance from which on a cell may hold what is looked for
+LEAST = (
+    1 / 8
+)  # of all cells: what the source prompt says is there may be hidden, but lies somewhere
 REACH = 1 / 128  # of an image's width: how far a difference speaks for its neighbours
 
 
@@ -57,17 +62,45 @@ def from_regions(regions: Sequence[Region], like: Tensor) -> Masks:
 def without_faint(difference: Tensor, floor: float) -> Tensor:
     """A difference of images (B, 1, H, W) without what is faint everywhere around.
 
-    A pixel is judged by the largest absolute difference within `REACH` of it: kept whole from
-    `floor` on, dropped below half of it, faded between, and the borders are smoothed. With `floor`
-    0 nothing is dropped. A thin wire passes by its own contrast; a change of tone over half the
-    picture, which guidance brings with any edit, does not.
+    With `floor` 0 nothing is dropped. A thin wire passes by its own contrast; a change of tone over
+    half the picture, which guidance brings with any edit, does not. See `not_faint`.
     """
-    if floor == 0:
-        return difference
+    return difference if floor == 0 else difference * not_faint(difference, floor)
+
+
+def not_faint(difference: Tensor, floor: float) -> Tensor:
+    """Where a difference of images (B, 1, H, W) is not faint everywhere around, from 0 to 1.
+
+    A pixel is judged by the largest absolute difference within `REACH` of it: 1 from `floor` on, 0
+    below half of it, faded between, and the borders are smoothed.
+    """
     reach = max(1, round(REACH * difference.shape[-1]))
     around = max_pool2d(difference.abs(), 2 * reach + 1, 1, reach)
     kept = (2 * around / floor - 1).clamp(0.0, 1.0)
-    return difference * avg_pool2d(kept, 2 * reach + 1, 1, reach, count_include_pad=False)
+    return avg_pool2d(kept, 2 * reach + 1, 1, reach, count_include_pad=False)
+
+
+def grounded_masks(
+    model: "LatentDiffusion", latents: Tensor, sources: Sequence[str], targets: Sequence[str]
+) -> tuple[Masks, list[int]]:
+    """Where that may lie which each prompt pair takes away, and how often a U-Net was asked.
+
+    Cells of latents (B, C, h, w) may change whose chance is `LIKELY`, and at least the likeliest
+    `LEAST` of them. All of an image may where nothing is taken away, as by a prompt that adds, and
+    where the model has no grounding.
+    """
+    edit = torch.ones_like(latents[:, :1], dtype=torch.bool)
+    away = [taken_away(*pair) for pair in zip(sources, targets, strict=True)]
+    asked = [len(names) if model.grounding is not None else 0 for names in away]
+    rows = [row for row, count in enumerate(asked) for _ in range(count)]
+    if not rows:
+        return Masks(edit, ~edit), asked
+    found = model.ground(latents[rows], [name for row in sorted(set(rows)) for name in away[row]])
+    for row in set(rows):
+        chance = found[[place for place, of in enumerate(rows) if of == row]].amax(0)
+        least = chance.flatten().topk(max(1, round(LEAST * chance.numel()))).values[-1]
+        edit[row] = chance >= least.clamp(max=LIKELY)
+    return Masks(edit, ~edit), asked
 
 
 def _shrunk(masks: Sequence[NDArray[np.bool_]], size: tuple[int, int]) -> Tensor:

@@ -41,6 +41,7 @@ def chosen_floors(
     if recipe.target_margin is None:
         return [recipe.residual_floor] * len(factual)
     ends, tried = (factual, edited, reconstruction), floors(recipe)
-    margins = torch.stack([reading.margins(composed(*ends, floor)) for floor in tried])
+    limit = recipe.residual_limit
+    margins = torch.stack([reading.margins(composed(*ends, floor, limit)) for floor in tried])
     first = (margins >= recipe.target_margin).int().argmax(dim=0)  # 0 where there is none
     return [tried[place] for place in first.tolist()]

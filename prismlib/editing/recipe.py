@@ -22,7 +22,7 @@ InversionKind = Literal[
 ]
 AttentionKind = Literal["none", "prompt-to-prompt"]
 NegativeKind = Literal["empty", "source"]
-MaskKind = Literal["none", "given", "attention", "difference"]
+MaskKind = Literal["none", "given", "attention", "difference", "grounded"]
 
 SHARES = (
     "cross_replace",
@@ -31,6 +31,8 @@ SHARES = (
     "blend",
     "interpolation",
     "residual_floor",
+    "detail",
+    "object_detail",
 )
 
 
@@ -51,8 +53,17 @@ class Recipe:
     self-attention, which begins at `self_replace_from`. With a `sweep`, each of its values takes
     the place of `self_replace`, and the result with the largest S_CLIP is kept. `word_weight`
     multiplies the attention to changed words. `blend` above 0 is the threshold of local blending.
-    `mask` says where the change may lie: anywhere, in a given mask, or in one found by attention
-    or by the difference of two noise estimates.
+    `mask` says where the change may lie: anywhere, in a given mask, or in one found by attention,
+    by the difference of two noise estimates, or by the model's grounding, which looks for what the
+    source prompt says is there and the target prompt does not (`masks.grounded_masks`). Where a
+    mask bounds the change, virtual inversion gives the target only the share `detail` of what the
+    source's estimate misses of the known latents: what was there is partly in that, too.
+
+    Prompts differ in how much they move: `push`, if above 0, lowers the guidance scale of an image
+    to what moves the clean latents by so much (see `editing.branches`). A device lies over the
+    patient and no prompt says what is behind it, so the source's estimate misses most of it and
+    guidance does little: where one is taken away, `object_detail` and `object_scale`, if given,
+    are used in place of `detail`, and of `guidance_scale` and `push`.
 
     `imagic` inverts nothing: `inner_steps` fit the target's embedding to the image, `tuning_steps`
     the network, and `interpolation` is how far towards the target it then goes.
@@ -64,8 +75,10 @@ class Recipe:
     autoencoder cannot render. Of that difference `residual_floor`, a share of full scale, drops
     what is fainter (see `masks.without_faint`): a change of tone far from the edit. With a
     `target_margin` it drops less, down to nothing, where that brings the target prompt nearer than
-    the source prompt by so much, a difference of cosines (`reading.chosen_floors`). An edit passes
-    where S_CLIP >= `s_clip_threshold`. `seed` and the radiograph's content seed the noise of the
+    the source prompt by so much, a difference of cosines (`reading.chosen_floors`). What the
+    autoencoder cannot render has edges of what was there; `residual_limit`, a share of full scale,
+    is how much of it stays at most where the edit changes more than that. An edit passes where
+    S_CLIP >= `s_clip_threshold`. `seed` and the radiograph's content seed the noise of the
     inversions that draw any.
     """
 
@@ -93,6 +106,11 @@ class Recipe:
     residual_floor: float = 0.0
     context: bool = False
     target_margin: float | None = None
+    detail: float = 1.0
+    residual_limit: float | None = None
+    push: float = 0.0
+    object_detail: float | None = None
+    object_scale: float | None = None
 
     def __post_init__(self) -> None:
         for field, kinds in (
@@ -104,7 +122,7 @@ class Recipe:
             if getattr(self, field) not in get_args(kinds):
                 raise self._error(field, f"one of {', '.join(get_args(kinds))}")
         for field in SHARES:
-            if not 0.0 <= getattr(self, field) <= 1.0:
+            if not 0.0 <= (getattr(self, field) or 0.0) <= 1.0:
                 raise self._error(field, "a share, 0 to 1")
         if not all(0.0 <= value <= 1.0 for value in self.sweep):
             raise self._error("sweep", "shares of the steps, 0 to 1")
@@ -116,6 +134,13 @@ class Recipe:
             raise self._error("negative", "source, which is what negative-prompt inversion is")
         if self.inversion == "delta" and self.negative != "source":
             raise self._error("negative", "source, whose estimate delta denoising starts from")
+        for field in ("detail", "object_detail"):
+            if getattr(self, field) not in (None, 1.0) and self.inversion != "virtual":
+                raise self._error(field, "1: virtual inversion alone knows what it misses")
+        if self.push < 0 or (self.push and self.guidance_scale == 1.0):
+            raise self._error("push", "0, or a number above 0 and a guidance_scale other than 1")
+        if self.residual_limit is not None and not 0 < self.residual_limit <= 1:
+            raise self._error("residual_limit", "None or a share above 0, at most 1")
         if self.target_margin is not None and not self.residual_floor:
             raise self._error("target_margin", "None without a residual_floor to come down from")
         if not (self.edits and self.inversion != "imagic") and (
@@ -166,6 +191,32 @@ RECIPES = {
     "fast": Recipe(
         "fast",
         "virtual",
+        10,
+        20.0,
+        negative="source",
+        residual=True,
+        context=True,
+        mask="grounded",
+        detail=0.8,
+        residual_limit=0.01,
+        push=0.9,
+        object_detail=0.6,
+        object_scale=4.0,
+    ),
+}
+"""`paper`: what section 2.3 describes. `authors`: what their `generate_cf_images.py` sets, that is
+null-text inversion, refinement of cross-attention, changed words weighted twofold, local blending,
+and a sweep over self-replacement, of which the best by direction is kept. `fast`: virtual inversion
+from noise in 10 moves, guided away from the source prompt as far as a push, both prompts completed
+by what is seen of the other attributes, bounded to where the model's grounding finds what is taken
+away, composed residually without the ghost of what was there; chosen on development subjects for
+the bundled weights (`choose_recipe.py`). A model without grounding is better asked by
+`ungrounded`."""
+
+OTHERS = {
+    "ungrounded": Recipe(
+        "ungrounded",
+        "virtual",
         16,
         8.0,
         negative="source",
@@ -175,16 +226,6 @@ RECIPES = {
         context=True,
         target_margin=0.22,
     ),
-}
-"""`paper`: what section 2.3 describes. `authors`: what their `generate_cf_images.py` sets, that is
-null-text inversion, refinement of cross-attention, changed words weighted twofold, local blending,
-and a sweep over self-replacement, of which the best by direction is kept. `fast`: virtual inversion
-from 80% of the noise in 13 moves, guided away from the source prompt, both prompts completed by
-what is seen of the other attributes, composed residually without what is faint unless that takes
-the finding away; chosen on development subjects for the bundled weights (`choose_recipe.py`).
-Another image-text encoder has other margins, so `target_margin` is to be chosen anew with it."""
-
-OTHERS = {
     "ddim-p2p": Recipe("ddim-p2p", "ddim", 50, 7.5, "prompt-to-prompt", 0.4, 0.6),
     "null-text": Recipe("null-text", "null-text", 50, 7.5, inner_steps=10),
     "null-text-p2p": Recipe(
@@ -216,12 +257,18 @@ OTHERS = {
     "radedit-difference": Recipe(
         "radedit-difference", "edit-friendly", 50, 7.5, mask="difference", residual=True
     ),
+    "radedit-grounded": Recipe(
+        "radedit-grounded", "edit-friendly", 50, 7.5, mask="grounded", residual=True
+    ),
     "inpainting": Recipe("inpainting", "noise", 50, 7.5, mask="given", residual=True),
     "imagic": Recipe(
         "imagic", "imagic", 50, 3.0, inner_steps=100, tuning_steps=150, interpolation=0.7
     ),
 }
-"""Other editors on the same weights, near to how they were published and not tuned: prompt-to-
+"""Other editors on the same weights. `ungrounded` was `fast` before there was a grounding: language
+alone says where the change lies, and what is faint is dropped unless that takes the finding away;
+chosen on development subjects as well, and with another image-text encoder its `target_margin` is
+to be chosen anew. The rest are near to how they were published and not tuned: prompt-to-
 prompt on several inversions (Ju et al. 2023, Table 1), edit-friendly DDPM without the last third of
 the noise, delta denoising, SDEdit, RadEdit (Perez-Garcia et al. 2023, arXiv 2312.12865) with a mask
 given or found, inpainting by keeping what is known at every level, Imagic. What differs:

@@ -47,8 +47,8 @@ class Schedule:
         return len(self.timesteps)
 
 
-def guided(unconditional: Tensor, conditional: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598)."""
+def guided(unconditional: Tensor, conditional: Tensor, scale: float | Tensor) -> Tensor:
+    """Classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598), one `scale` or several."""
     return unconditional + scale * (conditional - unconditional)
 
 

@@ -41,7 +41,7 @@ from a fresh clone, with nothing to download.
 - `guide_classifier/`: AlexNet's convolutions with a small head, devices only; it guides the
   baseline and never judges (timm knows it once `prismlib.models.alexnet` is imported){baseline}
 - `reader/`: sex (logit) and age (years); `verifier/`: an embedding of whose radiograph it is
-{familiarity}- `training/`: each part's record and loss curve
+{grounding}{familiarity}- `training/`: each part's record and loss curve
 
 Weights are stored in float16 and load as float32. Bytes and SHA-256 of every file are in
 `data_manifests/weights.yaml` and are checked at every load by name.
@@ -65,6 +65,14 @@ _BASELINE = """
 _FAMILIARITY = """\
 - `familiarity/`: what the training radiographs look like to `classifier/`, by which `prism edit`
   says how far another lies from them; remade by `benchmarks/familiarity.py`
+"""
+
+_GROUNDING = """\
+- `grounding/`: in which cells of the latents that lies which a sentence speaks of; a U-Net that
+  began as the pipeline's and was taught where findings and devices lie in SIMULATED training
+  subjects, so that the recipe `fast` changes those cells alone. Latents, timestep 0 and a
+  sentence's embeddings go in, logits come out;
+  `diffusers.UNet2DConditionModel.from_pretrained(folder)` loads it
 """
 
 _SIMULATED = (
@@ -94,9 +102,9 @@ _EARLIER = {
 _LIMITS = """\
 ## How it was made
 
-`prism train vae`, `clip`, `unet`, `classifier`, each with `--export`, in this order. The U-Net is
-trained by Algorithm 1 of the paper on paraphrased captions, with the autoencoder and the text
-encoder frozen, and asked for the {asked}.{whole_prompt} Each classifier has a pool of
+`prism train vae`, `clip`, `unet`, `grounding`, `classifier`, each with `--export`, in this order.
+The U-Net is trained by Algorithm 1 of the paper on paraphrased captions, with the autoencoder and
+the text encoder frozen, and asked for the {asked}.{whole_prompt} Each classifier has a pool of
 patients of its own (`prism train classifier --set role=...`), which no generator saw, save that
 the biased one sees the generator's. No ImageNet weights could be had: to make good for them,
 networks for attributes also learn each device kind and finding, on outputs that are then
@@ -110,8 +118,8 @@ the split `development`, on which classifiers were calibrated too; notebook 08 h
   `table_wording` of notebook 02 and `table_2` of notebook 04.
 - Prompts are understood only in the words of the captions' vocabulary (findings of CheXpert,
   "severe", "lots of", "no", "without", device kinds); other words are spelled out and mean nothing.
-- The image-text encoder and the classifier know subjects like those above. On other radiographs
-  their scores are not probabilities of anything.
+- The image-text encoder, the grounding and the classifier know subjects like those above. On other
+  radiographs their scores are not probabilities of anything.
 """
 
 _ASKED = {"epsilon": "noise", "v_prediction": "velocity of Salimans and Ho (2022)"}
@@ -137,11 +145,13 @@ def write_card(folder: Path) -> Path:
     known = _FAMILIARITY if (folder / "familiarity").is_dir() else ""
     channels = _channels(folder / "pipeline" / "vae" / "config.json")
     fold = fold_of(channels)
+    finds = _GROUNDING if (folder / "grounding").is_dir() else ""
     head = _HEAD.format(
         name=folder.name,
         domain=_domain(records),
         second=second,
         familiarity=known,
+        grounding=finds,
         layout=_FOLDED.format(channels=channels, fold=fold) if fold > 1 else "",
         baseline=_baseline(folder / "ganterfactual" / "config.json"),
     )

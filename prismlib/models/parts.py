@@ -45,6 +45,7 @@ from prismlib.models.train_clip import (
     text_encoder_of,
 )
 from prismlib.models.train_ganterfactual import GanterfactualSettings, fitted
+from prismlib.models.train_grounding import GroundingSettings, grounded
 from prismlib.models.train_text import learned_tokenizer
 from prismlib.models.train_unet import (
     BASE_UNET,
@@ -290,6 +291,11 @@ def _train_ganterfactual(request: Request, settings: GanterfactualSettings) -> T
     return ([request.name], _record(run, data, measured)) if ranks.leads() else NOTHING
 
 
+def _train_grounding(request: Request, settings: GroundingSettings) -> Trained:
+    run, data, measured = grounded(request, settings)
+    return ([request.name], _record(run, data, measured)) if ranks.leads() else NOTHING
+
+
 def _record(run: Run, data: TrainingImages, measured: Mapping[str, Any]) -> dict[str, Any]:
     """What is known of a finished training."""
     patients = data.table["Patient"].astype(str)
@@ -327,4 +333,5 @@ TRAINERS: Mapping[str, tuple[type[Settings], Callable[[Request, Any], Trained]]]
     "unet": (UnetSettings, _train_unet),
     "classifier": (ClassifierSettings, _train_classifier),
     "ganterfactual": (GanterfactualSettings, _train_ganterfactual),
+    "grounding": (GroundingSettings, _train_grounding),
 }

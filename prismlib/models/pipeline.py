@@ -10,7 +10,7 @@ from torch import Tensor
 
 from prismlib import paths
 from prismlib.errors import UsageError
-from prismlib.models import weights
+from prismlib.models import grounding, weights
 from prismlib.models.devices import best_device
 from prismlib.models.folding import to_channels, to_images
 from prismlib.models.loading import OnDisk, failing_as
@@ -24,6 +24,8 @@ COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 class LatentDiffusion(OnDisk):
     """Autoencoder, U-Net, text encoder, tokenizer and DDIM scheduler, in evaluation mode.
 
+    And, if one lies beside the pipeline, the `grounding` that finds what a sentence speaks of.
+
     Nothing of it asks for gradients. Images are float (B, 1, H, W) in [0, 1]; latents are
     (B, C, H/f, W/f), already times the autoencoder's scaling factor, float32 whatever the networks
     compute in, so that paths of latents add up.
@@ -36,6 +38,7 @@ class LatentDiffusion(OnDisk):
         folder: Path | None,
         unet_path: Path | None = None,
         replaced: bool = False,
+        grounding: Any = None,
     ) -> None:
         self.vae = components["vae"].eval().requires_grad_(False)
         self.unet = components["unet"].eval().requires_grad_(False)
@@ -46,6 +49,7 @@ class LatentDiffusion(OnDisk):
         self.folder = folder
         self.unet_path = unet_path
         self.replaced = replaced  # the U-Net is not the one that lies on disk
+        self.grounding = grounding
 
     @classmethod
     def load(
@@ -73,25 +77,29 @@ class LatentDiffusion(OnDisk):
         _check_fit(components, str(name_or_path))
         for part in ("vae", "unet", "text_encoder"):
             components[part].to(best_device(device))
-        return cls(components, str(name_or_path), source.folder, source.unet, given)
+        place = grounding.beside(source.folder)
+        finder = None if place is None else grounding.load(place, dtype).to(best_device(device))
+        return cls(components, str(name_or_path), source.folder, source.unet, given, finder)
 
     def with_unet(self, unet: Any) -> "LatentDiffusion":
         """The same frozen parts with another U-Net, which is put into evaluation mode."""
         parts = {name: getattr(self, name) for name in COMPONENTS}
         parts["unet"] = unet.to(self.device)
-        return LatentDiffusion(parts, self.name, self.folder, self.unet_path, replaced=True)
+        where = self.folder, self.unet_path
+        return LatentDiffusion(parts, self.name, *where, replaced=True, grounding=self.grounding)
 
     @cached_property
     def weights_sha256(self) -> str:
-        """One SHA-256 over all files of the loaded folder, with that of a U-Net from elsewhere;
-        empty if a part of it never was on disk."""
-        if self.replaced:
+        """One SHA-256 over all files of the loaded folder, with those of a U-Net from elsewhere
+        and of the grounding; empty if a part of it never was on disk."""
+        if self.replaced or not self.folder:
             return ""
-        whole = weights.fingerprint(self.folder) if self.folder else ""
-        if self.unet_path is None:
-            return whole
-        alone = paths.sha256 if self.unet_path.is_file() else weights.fingerprint
-        return f"{whole}-{alone(self.unet_path)}"
+        found = [weights.fingerprint(self.folder)]
+        if self.unet_path is not None:
+            alone = paths.sha256 if self.unet_path.is_file() else weights.fingerprint
+            found.append(alone(self.unet_path))
+        place = grounding.beside(self.folder)
+        return "-".join(found if place is None else [*found, weights.fingerprint(place)])
 
     @property
     def device(self) -> torch.device:
@@ -130,6 +138,20 @@ class LatentDiffusion(OnDisk):
             check_length(self.tokenizer, prompts)
         ids = torch.tensor(tokenize(self.tokenizer, prompts), device=self.device)
         return self.text_encoder(ids)[0]
+
+    @torch.no_grad()
+    def ground(self, latents: Tensor, names: Sequence[str]) -> Tensor:
+        """The chance that some of what each name means lies in a cell, (B, 1, h, w).
+
+        Of clean latents (B, C, h, w), under the name's sentence. Raises UsageError for a model
+        that has no grounding.
+        """
+        if self.grounding is None:
+            raise UsageError(f"{self.name} has no {grounding.PART}; train one (prism train)")
+        text = self.embed(grounding.sentences(names)).to(self.dtype)
+        seen = latents.to(self.dtype)
+        answer = self.grounding(seen, grounding.TIMESTEP, encoder_hidden_states=text).sample
+        return answer.float().sigmoid()
 
     @torch.no_grad()
     def predict_noise(self, latents: Tensor, timestep: Tensor | int, embeddings: Tensor) -> Tensor:

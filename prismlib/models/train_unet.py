@@ -205,7 +205,14 @@ def cache_inputs(
         "captions",
         report,
     )
-    latents = _cached(
+    return CachedInputs(cached_latents(model, data, report), embeddings, captions)
+
+
+def cached_latents(
+    model: Any, data: TrainingImages, report: Callable[[str], None] = print
+) -> np.ndarray:
+    """The images' latents (n, C, h, w), scaled, encoded once and kept beside them in float16."""
+    return _cached(
         data.folder / f"latents-{model.part_sha256('vae')[:12]}.npy",
         data.images,
         lambda part: model.encode(as_floats(part)),
@@ -213,7 +220,6 @@ def cache_inputs(
         "images",
         report,
     )
-    return CachedInputs(latents, embeddings, captions)
 
 
 def caption_pool(data: TrainingImages, settings: UnetSettings) -> tuple[list[str], np.ndarray]:

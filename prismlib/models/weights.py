@@ -25,8 +25,7 @@ BUNDLED = "prism-mini"
 PARTS = (
     "pipeline", "base_unet", "clip", "second_clip", "classifier", "biased_classifier",
     "guide_classifier", "reader", "verifier", "measurer", "leaky_classifier", "strict_classifier",
-    "ganterfactual",
-    "familiarity",
+    "ganterfactual", "familiarity", "grounding",
 )  # fmt: skip
 MANIFEST = "weights.yaml"
 SHARD_SIZE = "15MB"
