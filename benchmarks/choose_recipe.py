@@ -43,12 +43,14 @@ from prismlib.models.pipeline import LatentDiffusion
 
 FLOORS = (0.0, 0.03, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2)
 MARGINS = (0.1, 0.2, 0.22, 0.25, 0.3)
-LIMITS = (0.01, 0.015, 0.02)
-COMPOSITIONS = (
+LIMITS = (0.01, 0.015)
+COMPOSITIONS = (  # floor, target_margin, residual_limit
     *((floor, None, None) for floor in FLOORS),
-    *((floor, margin, None) for floor, margin in product((0.22,), MARGINS)),
-    *((floor, None, limit) for floor, limit in product(FLOORS[:3], LIMITS)),
-    *((floor, 0.22, limit) for floor, limit in product((0.05, 0.1), LIMITS[:2])),
+    *((0.22, margin, None) for margin in MARGINS),
+)
+BOUNDED = (  # the same for what a mask bounds already: little is left to drop
+    (0.0, None, None),
+    *((floor, None, limit) for floor, limit in product((0.0, 0.02), LIMITS)),
 )
 OUTSIDE = 0.5  # the most that may be added outside the mask, of the autoencoder's error
 
@@ -107,7 +109,8 @@ def main() -> None:
         reading = Reading(encoder, *(encoder.embed_texts(text) for text in texts))
         for recipe in chosen:
             made = edit(model, encoder, task.factual, *texts, recipe, args.batch_size)
-            rows += [_scored(task, recipe, *how, made, judge, reading) for how in COMPOSITIONS]
+            ways = COMPOSITIONS if recipe.mask == "none" else BOUNDED
+            rows += [_scored(task, recipe, *how, made, judge, reading) for how in ways]
             print(f"{name}: {recipe.name}", flush=True)
             table = pd.concat(rows, ignore_index=True).assign(domain="SIMULATED")
             table.to_csv(args.out / "candidates.csv", index=False)

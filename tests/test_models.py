@@ -76,7 +76,7 @@ def bundled() -> Path:
 
 def check_with_plain_libraries(folder: Path) -> None:
     import timm
-    from diffusers import StableDiffusionPipeline
+    from diffusers import StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPModel, CLIPProcessor
 
     pipe = StableDiffusionPipeline.from_pretrained(folder / "pipeline")
@@ -95,6 +95,11 @@ def check_with_plain_libraries(folder: Path) -> None:
         padding=True,
     )
     assert clip(**inputs).logits_per_text.shape == (1, 1)
+    if (folder / "grounding").is_dir():
+        finder = UNet2DConditionModel.from_pretrained(folder / "grounding")
+        words = torch.zeros(1, 77, pipe.unet.config.cross_attention_dim)
+        cells = torch.zeros(1, pipe.unet.config.in_channels, 8, 8)
+        assert finder(cells, 0, encoder_hidden_states=words).sample.shape == (1, 1, 8, 8)
     network = timm.create_model(f"local-dir:{folder / 'classifier'}", pretrained=True)
     channels, *size = network.pretrained_cfg["input_size"]
     assert network(torch.zeros(2, channels, *size)).shape == (2, 4)

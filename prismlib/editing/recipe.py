@@ -197,11 +197,11 @@ RECIPES = {
         residual=True,
         context=True,
         mask="grounded",
-        detail=0.8,
+        detail=0.7,
         residual_limit=0.01,
         push=0.9,
         object_detail=0.6,
-        object_scale=4.0,
+        object_scale=2.0,
     ),
 }
 """`paper`: what section 2.3 describes. `authors`: what their `generate_cf_images.py` sets, that is
