@@ -139,14 +139,16 @@ def test_attention_control_matters(model, encoder, images):
         assert np.abs(a.image - b.image).max() > 1e-4
 
 
-@pytest.mark.parametrize("floor", [0.0, 0.05])
-def test_the_residual_is_factual_plus_edited_minus_reconstruction(model, encoder, images, floor):
-    chosen = replace(FAST, residual_floor=floor)
+@pytest.mark.parametrize(("floor", "limit"), [(0.0, None), (0.05, None), (0.0, 0.01)])
+def test_the_residual_is_factual_plus_edited_minus_reconstruction(
+    model, encoder, images, floor, limit
+):
+    chosen = replace(FAST, residual_floor=floor, residual_limit=limit)
     plain = edit(model, encoder, images, SOURCES, TARGETS, chosen)
     composed = edit(model, encoder, images, SOURCES, TARGETS, replace(chosen, residual=True))
     for a, b in zip(plain, composed, strict=True):
         assert_images_equal(b.image, a.composed())
-        if not floor:
+        if not floor and limit is None:
             change = a.image - a.reconstruction
             assert_images_equal(b.image, np.clip(a.factual + change, 0.0, 1.0))
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prismlib.editing.alignment import s_clip
+from prismlib.editing.bounds import bounds
 from prismlib.editing.branches import (
-    Prompts,
     embed_prompts,
     prompt_to_prompt,
     sample_branches,
@@ -26,9 +26,6 @@ from prismlib.editing.masks import (
     Masks,
     Region,
     check_regions,
-    find_masks,
-    from_regions,
-    grounded_masks,
 )
 from prismlib.editing.reading import Reading, chosen_floors
 from prismlib.editing.recipe import CONTROLS, OTHERS, RECIPES, Recipe, find_recipe
@@ -248,7 +245,8 @@ def _variants(
         yield _Made(*ends, imagined.evaluations)
         return
     inversion = _inverted(model, latents, prompts.source, batch, recipe, seeds, kept)
-    masks, spent = _masks(model, inversion, prompts, batch, recipe, seeds)
+    texts = batch.sources, batch.targets
+    masks, spent = bounds(model, inversion, prompts, texts, batch.regions, recipe, seeds)
     asked = [once + more for once, more in zip(inversion.evaluations, spent, strict=True)]
     length, reconstruction = prompts.source.shape[1], None
     for self_replace in recipe.sweep or (recipe.self_replace,):
@@ -285,31 +283,6 @@ def _inverted(
             found[row] = made.row(place)
             kept.write(names[row], made.row(place))
     return Inversion.joined([one.to(model.device) for one in found if one is not None])
-
-
-def _masks(
-    model: "LatentDiffusion",
-    inversion: Inversion,
-    prompts: Prompts,
-    batch: Batch,
-    recipe: Recipe,
-    seeds: Sequence[int],
-) -> tuple[Masks | None, Sequence[int]]:
-    """Where a recipe lets images change, and how many evaluations finding that cost each image."""
-    free = [0] * len(batch.images)
-    if recipe.mask == "none":
-        return None, free
-    if batch.regions is not None:
-        return from_regions(batch.regions, inversion.clean), free
-    if recipe.mask == "grounded":
-        return grounded_masks(model, inversion.clean, batch.sources, batch.targets)
-    looking = replace(recipe, attention="none", blend=float(recipe.mask == "attention"))
-    length = prompts.source.shape[1]
-    control = prompt_to_prompt(model, batch.sources, batch.targets, looking, length)
-    found = prompts.source, prompts.target
-    clean, schedule = inversion.clean, inversion.schedule
-    masks, cost = find_masks(model, recipe.mask, clean, found, control, schedule, seeds)
-    return masks, [cost] * len(batch.images)
 
 
 def _array(image: Tensor) -> Image:

@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,13 +17,14 @@ from prismlib.errors import UsageError
 from prismlib.models import architectures, ranks, weights
 from prismlib.models.classifiers import Network
 from prismlib.models.clip import ImageTextEncoder
-from prismlib.models.data import TrainingImages, as_floats
+from prismlib.models.data import as_floats
 from prismlib.models.export import RECORD, complete, export
 from prismlib.models.judging import finished
 from prismlib.models.latents import prepare_latents
 from prismlib.models.pipeline import LatentDiffusion
 from prismlib.models.places import find_places
-from prismlib.models.records import read_records, shareable
+from prismlib.models.recording import NOTHING, Trained, described, record_of, recorded
+from prismlib.models.records import read_records
 from prismlib.models.request import Request
 from prismlib.models.roles import auxiliary, find_role, targets
 from prismlib.models.sources import find_source, widths
@@ -62,13 +62,10 @@ from prismlib.models.train_vae import (
     reconstruction_psnr,
     settle_latents,
 )
-from prismlib.models.training import Run, Settings, settings_from
+from prismlib.models.training import Settings, settings_from
 from prismlib.models.zero_shot import zero_shot
 
 STANDARDIZE = 48  # training images, of 1024 latents each, that the latents' scale comes from
-
-Trained = tuple[list[str], dict[str, Any]]
-NOTHING: Trained = ([], {})  # what is left to do for a process that does not lead
 
 
 def train(request: Request) -> dict[str, Any] | None:
@@ -96,7 +93,7 @@ def _led(
     """What the leader does: train with the others, then write, export and record alone."""
     request.out.mkdir(parents=True, exist_ok=True)
     folders, record = trainer(request, settings)
-    record = _described(request, settings) | record
+    record = described(request, settings) | record
     with paths.written_whole(request.out / RECORD) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     if request.export is not None:
@@ -104,21 +101,6 @@ def _led(
         if "pipeline/unet" in folders:
             complete(weights.model_folder(request.export), request.model)
     return record
-
-
-def _described(request: Request, settings: Settings) -> dict[str, Any]:
-    return {
-        "part": request.name,
-        "profile": request.profile.name,
-        "simulated": request.profile.simulated,
-        "cohort_size": request.cohort_size,
-        "held_out": request.held_out,
-        "model": shareable(str(request.model)),
-        "start": started_from(request),
-        "device": _device_name(),
-        "processes": ranks.joined().num_processes,
-        "settings": {name: shareable(value) for name, value in asdict(settings).items()},
-    }
 
 
 def _first(
@@ -166,7 +148,7 @@ def _train_vae(request: Request, settings: VaeSettings) -> Trained:
     weights.save_pretrained(vae, request.out / "model/pipeline/vae")
     measured = {"psnr_db": reconstruction_psnr(vae, request.held_out_images()[0]), **latents}
     also = {} if real is None else {"real": {"data": real.key, "images": len(real)}}
-    return ["pipeline/vae"], _record(run, data, measured) | also
+    return ["pipeline/vae"], record_of(run, data, measured) | also
 
 
 def _train_tokenizer(request: Request, settings: ClipSettings) -> Trained:
@@ -199,7 +181,7 @@ def _train_clip(request: Request, settings: ClipSettings) -> Trained:
     folder = request.out / "model" / request.name
     save_clip(model, tokenizer, folder)
     text["zero_shot"] = zero_shot(ImageTextEncoder.load(folder), *request.held_out_images())
-    record = _record(run, data, text)
+    record = record_of(run, data, text)
     if settings.pool != "train":
         return [request.name], record
     if text_tower is not None or settings.keep_text_encoder:
@@ -241,7 +223,7 @@ def _train_unet(request: Request, settings: UnetSettings) -> Trained:
         return NOTHING
     folder = BASE_UNET if settings.subjects == NORMAL else "pipeline/unet"
     weights.save_pretrained(unet, request.out / "model" / folder)
-    return [folder], _record(run, data, {"validation_noise_mse": validation_loss(measured)})
+    return [folder], record_of(run, data, {"validation_noise_mse": validation_loss(measured)})
 
 
 def _with_unet(request: Request, seed: int) -> LatentDiffusion:
@@ -283,47 +265,7 @@ def _train_classifier(request: Request, settings: ClassifierSettings) -> Trained
     model = without_auxiliary(model, len(role.outputs))
     network, scores = finished(role, model, images, table, settings.policy)
     network.save(request.out / "model" / role.folder)
-    return [role.folder], _record(run, data, {"held_out": scores})
-
-
-def _train_ganterfactual(request: Request, settings: GanterfactualSettings) -> Trained:
-    run, data, measured = fitted(request, settings)
-    return ([request.name], _record(run, data, measured)) if ranks.leads() else NOTHING
-
-
-def _train_grounding(request: Request, settings: GroundingSettings) -> Trained:
-    run, data, measured = grounded(request, settings)
-    return ([request.name], _record(run, data, measured)) if ranks.leads() else NOTHING
-
-
-def _record(run: Run, data: TrainingImages, measured: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known of a finished training."""
-    patients = data.table["Patient"].astype(str)
-    return {
-        "steps": run.step,
-        "minutes": round(run.seconds / 60, 1),
-        "images": len(data),
-        "first_patient": patients.min(),
-        "last_patient": patients.max(),
-        "data": data.key,
-        "measured": dict(measured),
-    }
-
-
-def started_from(request: Request) -> list[dict[str, Any]] | None:
-    """The records of the part that the training went on from; None if it began with nothing."""
-    if request.start is None:
-        return None
-    model, name = request.start, request.name
-    if Path(model).name == BASE_UNET:  # a part of a model, not a whole one
-        model, name = str(Path(model).parent), BASE_UNET
-    return [record for record in read_records(model) if record["part"] == name]
-
-
-def _device_name() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"CPU, {torch.get_num_threads()} threads"
+    return [role.folder], record_of(run, data, {"held_out": scores})
 
 
 TRAINERS: Mapping[str, tuple[type[Settings], Callable[[Request, Any], Trained]]] = {
@@ -332,6 +274,6 @@ TRAINERS: Mapping[str, tuple[type[Settings], Callable[[Request, Any], Trained]]]
     "clip": (ClipSettings, _train_clip),
     "unet": (UnetSettings, _train_unet),
     "classifier": (ClassifierSettings, _train_classifier),
-    "ganterfactual": (GanterfactualSettings, _train_ganterfactual),
-    "grounding": (GroundingSettings, _train_grounding),
+    "ganterfactual": (GanterfactualSettings, recorded(fitted)),
+    "grounding": (GroundingSettings, recorded(grounded)),
 }
