@@ -24,6 +24,7 @@ class FakeEdit:
     self_replace: float = 0.0
     context: str = ""
     floor: float = 0.0
+    mask_share: float = 1.0
 
     @property
     def difference(self) -> np.ndarray:
