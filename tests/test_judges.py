@@ -274,11 +274,11 @@ def test_the_reader_learns_sex_and_age_together():
     images, there = synthetic()
     wanted = np.stack([there, np.where(there, 1.0, -1.0)], axis=1)
     wanted[:3] = np.nan
-    plan = tiny("reader", steps=60)
+    plan = tiny("reader", steps=160)
     objective = objective_for(ROLES["reader"], untrained(plan), images, wanted, plan)
     run = fit(objective, plan, report=lambda _line: None)
     train_classifier.settle_statistics(objective)
-    assert run.step == 60
+    assert run.step == 160
     table = pd.DataFrame({"Sex": np.where(there, "Male", "Female"), "Age": np.where(there, 78, 42)})
     pixels = torch.from_numpy(images)[:, None] / 255
     reader, scores = judging.finished(ROLES["reader"], objective.model, pixels, table)

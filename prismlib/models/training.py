@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from prismlib import config, paths
 from prismlib.errors import PrismError, UsageError
 from prismlib.models import ranks
+from prismlib.models.devices import computes_bf16
 from prismlib.models.interruption import Interruption
 from prismlib.models.training_log import LOG as LOG
 from prismlib.models.training_log import Clock, Log
@@ -41,8 +42,8 @@ class Settings:
     `batch_size` counts samples over all processes; `accumulation` such batches make a step.
     `schedule` is `cosine` (to zero at the end) or `constant`, both after the warm-up. `beta1` is
     the decay of Adam's first moment. With `ema_decay` 0 the last weights are kept, not their
-    average. `precision` is `bf16` (autocast) or `fp32`. Where a part can be validated, it is every
-    `validation_steps` steps; 0 is never.
+    average. `precision` is `bf16` (autocast, where the device computes in it) or `fp32`. Where a
+    part can be validated, it is every `validation_steps` steps; 0 is never.
     """
 
     steps: int = 20_000
@@ -268,7 +269,7 @@ class _Loop:
         mine = slice(accelerator.process_index, None, accelerator.num_processes)
         share = self.objective.share(batch, mine)
         batch = {key: value.to(accelerator.device) for key, value in share.items()}
-        bf16 = settings.precision == "bf16"
+        bf16 = settings.precision == "bf16" and computes_bf16(accelerator.device)
         with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=bf16):
             return self.model(batch)
 
