@@ -44,13 +44,13 @@ from prismlib.models.pipeline import LatentDiffusion
 FLOORS = (0.0, 0.03, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2)
 MARGINS = (0.1, 0.2, 0.22, 0.25, 0.3)
 LIMITS = (0.01, 0.015)
-COMPOSITIONS = (  # floor, target_margin, residual_limit
-    *((floor, None, None) for floor in FLOORS),
-    *((0.22, margin, None) for margin in MARGINS),
+COMPOSITIONS: tuple[dict[str, float], ...] = (
+    *({"residual_floor": floor} for floor in FLOORS),
+    *({"residual_floor": 0.22, "target_margin": margin} for margin in MARGINS),
 )
-BOUNDED = (  # the same for what a mask bounds already: little is left to drop
-    (0.0, None, None),
-    *((floor, None, limit) for floor, limit in product((0.0, 0.02), LIMITS)),
+BOUNDED: tuple[dict[str, float], ...] = (  # what a mask bounds already has little left to drop
+    {},
+    *({"residual_floor": f, "residual_limit": li} for f, li in product((0.0, 0.02), LIMITS)),
 )
 OUTSIDE = 0.5  # the most that may be added outside the mask, of the autoencoder's error
 
@@ -110,7 +110,9 @@ def main() -> None:
         for recipe in chosen:
             made = edit(model, encoder, task.factual, *texts, recipe, args.batch_size)
             ways = COMPOSITIONS if recipe.mask == "none" else BOUNDED
-            rows += [_scored(task, recipe, *how, made, judge, reading) for how in ways]
+            for how in ways:
+                composed = replace(recipe, residual=True, **how)
+                rows.append(_scored(task, composed, made, judge, reading))
             print(f"{name}: {recipe.name}", flush=True)
             table = pd.concat(rows, ignore_index=True).assign(domain="SIMULATED")
             table.to_csv(args.out / "candidates.csv", index=False)
@@ -139,24 +141,15 @@ def ranked(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _scored(
-    task: Task,
-    recipe: Recipe,
-    floor: float,
-    target_margin: float | None,
-    residual_limit: float | None,
-    made: list[Counterfactual],
-    judge: Classifier,
-    reading: Reading,
+    task: Task, recipe: Recipe, made: list[Counterfactual], judge: Classifier, reading: Reading
 ) -> pd.DataFrame:
-    how = {"residual_floor": floor, "target_margin": target_margin}
-    at = replace(recipe, residual=True, residual_limit=residual_limit, **how)
-    ends = _ends(made)
-    floors = chosen_floors(*ends, at, reading)
-    pictures = list(each_composed(*ends, floors, residual_limit)[:, 0].numpy())
+    ends, limit = _ends(made), recipe.residual_limit
+    pictures = each_composed(*ends, chosen_floors(*ends, recipe, reading), limit)[:, 0]
     seconds = float(np.mean([one.seconds for one in made]))
-    row = score(task, recipe.name, pictures, judge, "", cost=Cost(made[0].nfe, seconds))
-    chosen = {"target_margin": target_margin, "residual_limit": residual_limit}
-    return as_table([row]).assign(floor=floor, **chosen)
+    cost = Cost(made[0].nfe, seconds)
+    row = score(task, recipe.name, list(pictures.numpy()), judge, "", cost=cost)
+    how = {"floor": recipe.residual_floor, "target_margin": recipe.target_margin}
+    return as_table([row]).assign(**how, residual_limit=limit)
 
 
 def _ends(made: list[Counterfactual]) -> list[Tensor]:

@@ -25,6 +25,7 @@ from prismlib.cohorts.cohort import open_cohort
 from prismlib.config import load_profile
 from prismlib.models import train_unet
 from prismlib.models.data import TrainingImages, as_floats, prepare_images
+from prismlib.models.devices import computes_bf16
 from prismlib.models.pipeline import LatentDiffusion
 from prismlib.models.training import fit, settings_from
 
@@ -44,7 +45,7 @@ def steps_of_the_authors(
         noise = torch.randn_like(latents)
         timesteps = torch.randint(0, 1000, (len(rows),), device=device)
         noisy = model.scheduler.add_noise(latents, noise, timesteps)
-        bf16 = plan.precision == "bf16"
+        bf16 = plan.precision == "bf16" and computes_bf16(device)  # as ours decides
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             predicted = unet(noisy, timesteps, encoder_hidden_states=embeddings).sample
         mse_loss(predicted.float(), noise).backward()

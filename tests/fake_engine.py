@@ -1,6 +1,6 @@
 """What stands for the networks of `prism edit` in tests of all that is around them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ class FakeEdit:
     self_replace: float = 0.0
     context: str = ""
     floor: float = 0.0
-    mask_share: float = 1.0
+    mask_share: float = 0.25
 
     @property
     def difference(self) -> np.ndarray:
@@ -54,6 +54,7 @@ class FakeEngine:
 
     def __init__(self, s_clip: float = 0.3) -> None:
         self.s_clip = s_clip
+        self.mask_share = 0.25
         self.asked: list[tuple[str, str, str]] = []
         self.sizes: list[int] = []
         self.breaks = False
@@ -73,4 +74,5 @@ class FakeEngine:
         edited = image.copy()
         edited[256:] *= 0.9
         passed = self.s_clip >= recipe.s_clip_threshold
-        return FakeEdit(image, edited, image, recipe, self.s_clip, passed)
+        edit = FakeEdit(image, edited, image, recipe, self.s_clip, passed)
+        return replace(edit, mask_share=self.mask_share)

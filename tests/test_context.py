@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from prismlib.captions import EDIT_PROMPTS, ONE_THING
 from prismlib.captions.claims import named
-from prismlib.cohorts.labels import ATTRIBUTES, LABELS
-from prismlib.editing.context import ASKED, contexts
+from prismlib.cohorts.labels import ATTRIBUTES, LABELS, SHOWN_ATTRIBUTES
+from prismlib.editing.context import contexts
 from prismlib.editing.counterfactual import Recipe, edit
 
 SILENT = "chest x-ray of the patient", "an x-ray of the patient"
@@ -19,9 +19,9 @@ class Oracle:
     """An encoder to whom each image is its own answers: of each attribute +1 there, -1 not."""
 
     def embed_texts(self, texts):
-        rows = [[0.0] * len(ASKED) for _ in texts]
+        rows = [[0.0] * len(SHOWN_ATTRIBUTES) for _ in texts]
         for row, text in zip(rows, texts, strict=True):
-            for place, name in enumerate(ASKED):
+            for place, name in enumerate(SHOWN_ATTRIBUTES):
                 if name in named(text):
                     row[place] = -1.0 if " no " in text else 1.0
         return torch.tensor(rows)

@@ -165,6 +165,26 @@ def test_the_words_past_the_limit_are_named_and_truncate_cuts_them(
     assert any("zebra" in note for note in record["notes"])
 
 
+@pytest.mark.parametrize(
+    ("recipe", "share", "said"), [("fast", 1.0, True), ("fast", 0.3, False), ("paper", 1.0, False)]
+)
+def test_a_change_that_should_be_bounded_and_is_not_is_told(
+    image: Path,
+    folder: Path,
+    engine: FakeEngine,
+    capsys: pytest.CaptureFixture[str],
+    recipe: str,
+    share: float,
+    said: bool,
+) -> None:
+    engine.mask_share = share
+    words = ["--source", SOURCE, "--target", TARGET, "--recipe", recipe]
+    code, _, _ = edit(capsys, image, *words, "--out", folder)
+    record = json.loads((folder / "chest.json").read_text())
+    assert code == 0 and record["mask_share"] == share
+    assert any("--recipe ungrounded" in note for note in record["notes"]) is said
+
+
 @pytest.mark.parametrize("name", ["missing.png", "text.png", "large.png", "folder.png"])
 def test_the_command_line_itself_refuses_in_one_line(tmp_path: Path, name: str) -> None:
     bad = make_bad(tmp_path, name)

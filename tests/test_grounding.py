@@ -20,6 +20,7 @@ from prismlib.errors import PrismError, UsageError
 from prismlib.models import grounding
 from prismlib.models.pipeline import LatentDiffusion
 from prismlib.models.records import read_records
+from prismlib.models.weights import fingerprint
 
 torch.set_num_threads(1)
 
@@ -48,6 +49,7 @@ SMALL = ["--cohort-size", "3", "--held-out", "2", "--set", "steps=2", "--set", "
         ("an x-ray with no central line", "an x-ray with no pacemaker", ()),
         (ADDED.source, ADDED.target, ()),
         ("an x-ray with something", "an x-ray", ()),
+        ("an x-ray with possible edema, with possible pacemaker", "an x-ray", ()),
     ],
 )
 def test_what_a_prompt_pair_takes_away(source, target, names):
@@ -221,6 +223,15 @@ def test_a_trained_grounding_is_found_beside_its_pipeline(trained, tiny_grounded
     assert tiny_grounded.with_unet(tiny_grounded.unet).grounding is tiny_grounded.grounding
     chances = tiny_grounded.ground(torch.zeros(2, 4, 8, 8), ["pacemaker", "Pleural Effusion"])
     assert chances.shape == (2, 1, 8, 8) and ((chances > 0) & (chances < 1)).all()
+
+
+def test_a_unet_tuned_on_the_same_frozen_parts_keeps_the_grounding(trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("PRISM_OUTPUT", str(tmp_path))
+    tuned = tmp_path / "tuned"
+    given_ = ["--model", str(trained), "--start", str(trained), "--export", str(tuned)]
+    assert main(["train", "unet", *SMALL, *given_]) == 0
+    ours, theirs = (fingerprint(folder / "grounding") for folder in (tuned, trained))
+    assert ours == theirs and LatentDiffusion.load(tuned).grounding is not None
 
 
 def test_its_weights_are_part_of_what_an_edit_depends_on(trained, tiny_grounded, tmp_path):

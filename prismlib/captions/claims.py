@@ -49,7 +49,7 @@ def claims(text: str) -> dict[str, float]:
     text = text.lower()
     said = {"No Finding": 1.0} if _NORMAL.search(text) else {}
     absent = ",".join(_NEGATED.findall(text))
-    sure = re.sub(r"possible [a-z ]+", "", text)
+    sure = _sure(text)
     for label in LABELS:
         words = ("support device", "medical device") if label == "Support Devices" else (label,)
         for word in (word.lower() for word in words):
@@ -83,12 +83,16 @@ def takes_device(source: str, target: str) -> bool:
 
 
 def _said_to_be_there(text: str) -> list[str]:
-    lowered = text.lower()
-    denied = ",".join(_NEGATED.findall(lowered))
-    words = {kind: kind.replace("_", " ") for kind in DEVICE_KINDS}
-    kinds = [k for k, word in words.items() if word in lowered and word not in denied]
     labels = [name for name, value in claims(text).items() if value and name != "No Finding"]
-    return labels + kinds
+    sure = _sure(text)
+    denied = ",".join(_NEGATED.findall(sure))
+    words = {kind: kind.replace("_", " ") for kind in DEVICE_KINDS}
+    return labels + [kind for kind, word in words.items() if word in sure and word not in denied]
+
+
+def _sure(text: str) -> str:
+    """A text in small letters, without what it calls possible."""
+    return re.sub(r"possible [a-z ]+", "", text.lower())
 
 
 def claimed(text: str) -> Description:

@@ -31,6 +31,7 @@ LABELS = (
     "Support Devices",
 )
 ATTRIBUTES = ("Pleural Effusion", "Cardiomegaly", "No Finding", "Support Devices")
+SHOWN_ATTRIBUTES = ("Pleural Effusion", "Cardiomegaly", "Support Devices")  # the rest follows
 POLICIES = ("u-zeros", "u-ones", "u-ignore")
 VALUES = (1.0, 0.0, -1.0)
 VISIBLE = 0.3  # severity from which a finding is usually seen

@@ -38,6 +38,10 @@ _SIMULATED_JUDGES = (
     f"S_CLIP and the probabilities come from {BUNDLED}'s encoder and classifier, which were "
     "trained on SIMULATED radiographs"
 )
+_UNBOUNDED = (
+    "nothing was looked for, so that anything may have changed: the model has no grounding (then "
+    "--recipe ungrounded does better), or the target prompt takes nothing known away"
+)
 _REDUCED = "the model works at 512x512: finer detail of the input is not in the counterfactual"
 
 
@@ -285,7 +289,9 @@ def _judged(
     reduced = (_REDUCED,) if max(radiograph.original_shape) > max(radiograph.image.shape) else ()
     found = _unfamiliarity(engine, radiograph)
     unfamiliar = (found.sentence,) if found and found.unfamiliar else ()
-    notes = (*engine.notes, *reduced, *unfamiliar, *job.notes)
+    free = counterfactual.recipe.mask == "grounded" and counterfactual.mask_share == 1.0
+    unbounded = (_UNBOUNDED,) if free else ()
+    notes = (*engine.notes, *reduced, *unfamiliar, *unbounded, *job.notes)
     sha256 = paths.sha256(request.image)
     return Result(request, radiograph, counterfactual, probabilities, notes, sha256, found)
 

@@ -69,13 +69,13 @@ so that each goes where the model's implicit classifier points (Ho and Salimans 
 class Prompts:
     """Embeddings (B, tokens, D) of the source, the target and the prompt to steer away from.
 
-    `objects` says of each image whether its target takes a device away; empty is that none does.
+    `objects`, bool (B, 1, 1, 1), says of each image whether its target takes a device away.
     """
 
     source: Tensor
     target: Tensor
     negative: Tensor
-    objects: Sequence[bool] = ()
+    objects: Tensor
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ def embed_prompts(
     source = model.embed(sources, truncate=truncate)
     target = model.embed(targets, truncate=truncate)
     negative = source if recipe.negative == "source" else model.embed([""]).expand_as(source)
-    objects = [takes_device(*pair) for pair in zip(sources, targets, strict=True)]
+    devices = [takes_device(*pair) for pair in zip(sources, targets, strict=True)]
+    objects = torch.tensor(devices, device=source.device)[:, None, None, None]
     return Prompts(source, target, negative, objects)
 
 
@@ -136,7 +137,8 @@ def sample_branches(
     source = target = inversion.noisy
     alphas = schedule.alphas.to(source)
     evaluations = 0
-    scale, withheld = _scales(recipe, prompts, source), _withheld(recipe, prompts, masks, source)
+    objects, withheld = prompts.objects, _withheld(recipe, prompts.objects, masks)
+    scale = torch.where(objects, recipe.scale_for_objects, recipe.guidance_scale)
     for step, level in enumerate(range(schedule.steps, 0, -1)):
         asked = _Asked.of(prompts, inversion, recipe, level, control.watches(step, schedule.steps))
         with control.attached(model.unet, step, schedule.steps):
@@ -144,7 +146,8 @@ def sample_branches(
         evaluations += len(asked.rows)
         ends = alphas[level], alphas[level - 1]
         if recipe.push and step == 0:
-            scale = _pushed(scale, recipe, prompts, noise, ends[0], masks)
+            free = objects if recipe.object_scale is not None else torch.zeros_like(objects)
+            scale = torch.where(free, scale, _pushed(scale, recipe.push, noise, ends[0], masks))
         noise = asked.guided(noise, scale)
         below = inversion.trajectory[level - 1]
         here, free = inversion.trajectory[level], asked.free(noise, "target")
@@ -165,55 +168,30 @@ def sample_branches(
     return Branches(source, target, evaluations)
 
 
-def _scales(recipe: Recipe, prompts: Prompts, like: Tensor) -> Tensor:
-    """Each image's guidance scale, (B, 1, 1, 1)."""
-    scale = like.new_full((len(like), 1, 1, 1), recipe.guidance_scale)
-    if recipe.object_scale is None:
-        return scale
-    return torch.where(_of_objects(prompts, like), recipe.object_scale, scale)
-
-
 def _pushed(
-    scale: Tensor,
-    recipe: Recipe,
-    prompts: Prompts,
-    noise: Mapping[str, Tensor],
-    alpha: Tensor,
-    masks: Masks | None,
+    scale: Tensor, push: float, noise: Mapping[str, Tensor], alpha: Tensor, masks: Masks | None
 ) -> Tensor:
-    """The scales at which guidance moves the clean latents by `push`, or those that are given.
+    """The scales (B, 1, 1, 1) at which guidance moves the clean latents by `push`, at most `scale`.
 
     By how much they move at scale 1 is measured at the noisiest level, as the root mean square over
-    the cells that may change of the norm of what both prompts' estimates differ by. Objects keep
-    their own scale, if there is one.
+    the cells that may change of the norm of what both prompts' estimates differ by.
     """
     apart = (noise["target"] - noise["target negative"]) * ((1 - alpha) / alpha).sqrt()
     cells = torch.ones_like(apart[:, :1]) if masks is None else masks.edit.to(apart)
     energy = (apart.square().sum(1, keepdim=True) * cells).sum((1, 2, 3), keepdim=True)
     moved = (energy / cells.sum((1, 2, 3), keepdim=True)).sqrt()
-    enough = (recipe.push / moved.clamp_min(1e-6)).clamp(min=1.0)
-    enough = torch.minimum(enough, scale)
-    if recipe.object_scale is None:
-        return enough
-    return torch.where(_of_objects(prompts, apart), scale, enough)
+    return torch.minimum((push / moved.clamp_min(1e-6)).clamp(min=1.0), scale)
 
 
-def _withheld(recipe: Recipe, prompts: Prompts, masks: Masks | None, like: Tensor) -> Tensor | None:
+def _withheld(recipe: Recipe, objects: Tensor, masks: Masks | None) -> Tensor | None:
     """The share of what the source's estimate misses that each image's target goes without.
 
     (B, 1, 1, 1); None where all of it is given. An image that may change anywhere is given all.
     """
-    given = recipe.detail if recipe.object_detail is None else recipe.object_detail
-    if masks is None or (recipe.detail == 1 and given == 1):
+    if masks is None or recipe.detail == recipe.detail_for_objects == 1:
         return None
-    share = torch.where(_of_objects(prompts, like), 1 - given, 1 - recipe.detail)
-    return share * masks.keep.flatten(1).any(1)[:, None, None, None].to(like)
-
-
-def _of_objects(prompts: Prompts, like: Tensor) -> Tensor:
-    """For which images an object is taken away, bool (B, 1, 1, 1)."""
-    objects = prompts.objects or [False] * len(like)
-    return torch.tensor(objects, device=like.device)[:, None, None, None]
+    share = torch.where(objects, 1 - recipe.detail_for_objects, 1 - recipe.detail)
+    return share * masks.keep.flatten(1).any(1)[:, None, None, None]
 
 
 def _masked(edited: Tensor, free: Tensor, masks: Masks | None) -> Tensor:

@@ -16,15 +16,12 @@ from torch.nn.functional import normalize
 
 from prismlib.captions.claims import named
 from prismlib.captions.wordings import TRAINED, names_of
-from prismlib.cohorts.labels import ATTRIBUTES
+from prismlib.cohorts.labels import SHOWN_ATTRIBUTES
 from prismlib.models.tokenizers import overlong
 from prismlib.models.zero_shot import margins
 
 if TYPE_CHECKING:
     from prismlib.models.clip import ImageTextEncoder
-
-# No Finding is left out: it follows from the others.
-ASKED = tuple(name for name in ATTRIBUTES if name != "No Finding")
 
 
 def contexts(
@@ -46,7 +43,7 @@ def contexts(
         spoken_of = named(source) | named(target)
         words = "".join(
             f", with {'' if nearer[name][row] > 0 else 'no '}{names_of(name)[0]}"
-            for name in ASKED
+            for name in SHOWN_ATTRIBUTES
             if name not in spoken_of
         )
         long = overlong(tokenizer, [source + words, target + words])

@@ -24,9 +24,7 @@ STRENGTH = 0.5  # how far up the noise levels a difference is measured (DiffEdit
 DRAWS = 4  # levels at which attention or differences are looked at
 THRESHOLD = 0.5  # of a map's maximum
 LIKELY = 0.3  # the chance from which on a cell may hold what is looked for
-LEAST = (
-    1 / 8
-)  # of all cells: what the source prompt says is there may be hidden, but lies somewhere
+LEAST = 1 / 8  # of all cells that may change: what is said to be there lies somewhere, if hidden
 REACH = 1 / 128  # of an image's width: how far a difference speaks for its neighbours
 
 
@@ -92,14 +90,14 @@ def grounded_masks(
     edit = torch.ones_like(latents[:, :1], dtype=torch.bool)
     away = [taken_away(*pair) for pair in zip(sources, targets, strict=True)]
     asked = [len(names) if model.grounding is not None else 0 for names in away]
-    rows = [row for row, count in enumerate(asked) for _ in range(count)]
-    if not rows:
-        return Masks(edit, ~edit), asked
-    found = model.ground(latents[rows], [name for row in sorted(set(rows)) for name in away[row]])
-    for row in set(rows):
-        chance = found[[place for place, of in enumerate(rows) if of == row]].amax(0)
-        least = chance.flatten().topk(max(1, round(LEAST * chance.numel()))).values[-1]
-        edit[row] = chance >= least.clamp(max=LIKELY)
+    looked_for = [(row, name) for row, count in enumerate(asked) if count for name in away[row]]
+    if looked_for:
+        rows, names = zip(*looked_for, strict=True)
+        found = model.ground(latents[list(rows)], names).split([count for count in asked if count])
+        for row, chances in zip(sorted(set(rows)), found, strict=True):
+            chance = chances.amax(0)
+            least = chance.flatten().topk(max(1, round(LEAST * chance.numel()))).values[-1]
+            edit[row] = chance >= least.clamp(max=LIKELY)
     return Masks(edit, ~edit), asked
 
 

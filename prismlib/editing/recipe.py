@@ -168,6 +168,16 @@ class Recipe:
         return self.guidance_scale if given is None else given
 
     @property
+    def scale_for_objects(self) -> float:
+        """How far the target branch is guided where a device is taken away."""
+        return self.guidance_scale if self.object_scale is None else self.object_scale
+
+    @property
+    def detail_for_objects(self) -> float:
+        """The `detail` where a device is taken away."""
+        return self.detail if self.object_detail is None else self.object_detail
+
+    @property
     def controls(self) -> bool:
         """Whether attention is looked at or changed at all."""
         return self.attention != "none" or self.blend > 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import diffusers
 
 from prismlib import paths
-from prismlib.models import architectures, weights
+from prismlib.models import architectures, grounding, weights
 from prismlib.models.card import write_card
 from prismlib.models.records import read_records, trained_on
 from prismlib.models.sources import FROZEN, find_source
@@ -44,13 +44,18 @@ def describe(model: Path) -> None:
 def complete(model: Path, frozen: str) -> None:
     """Put the frozen parts beside an exported U-Net where the folder has none of its own.
 
-    They are copied byte for byte, so that what was cached of them is still theirs.
+    And the grounding, if there is one: it reads the same latents and the same words. They are
+    copied byte for byte, so that what was cached of them is still theirs.
     """
     source = find_source(frozen).folder
     for name in FROZEN:
         if not (model / "pipeline" / name).is_dir():
             with weights.written_folder(model / "pipeline" / name) as temporary:
                 shutil.copytree(source / name, temporary, dirs_exist_ok=True)
+    found = grounding.beside(source)
+    if found is not None and not (model / grounding.PART).is_dir():
+        with weights.written_folder(model / grounding.PART) as temporary:
+            shutil.copytree(found, temporary, dirs_exist_ok=True)
 
 
 def _write_index(pipeline: Path) -> None:

@@ -6,7 +6,6 @@ arXiv 2303.02153), and learns from where findings and devices lie in simulated t
 (`train_grounding`). A model without this part is edited without a mask.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +55,3 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
     with failing_as(f"{folder} cannot be loaded as a grounding"):
         network: Any = UNet2DConditionModel.from_pretrained(folder, torch_dtype=dtype)
     return network.eval().requires_grad_(False)
-
-
-def sentences(names: Sequence[str]) -> list[str]:
-    """One a name."""
-    return [sentence(name) for name in names]

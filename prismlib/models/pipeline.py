@@ -148,7 +148,7 @@ class LatentDiffusion(OnDisk):
         """
         if self.grounding is None:
             raise UsageError(f"{self.name} has no {grounding.PART}; train one (prism train)")
-        text = self.embed(grounding.sentences(names)).to(self.dtype)
+        text = self.embed([grounding.sentence(name) for name in names]).to(self.dtype)
         seen = latents.to(self.dtype)
         answer = self.grounding(seen, grounding.TIMESTEP, encoder_hidden_states=text).sample
         return answer.float().sigmoid()

@@ -10,7 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from prismlib.captions.wordings import HEADS, PRESENT, names_of
 from prismlib.cohorts.cohort import Cohort, open_cohort
-from prismlib.cohorts.labels import ATTRIBUTES
+from prismlib.cohorts.labels import SHOWN_ATTRIBUTES
 from prismlib.cohorts.phantom.subject import DEVICE_KINDS
 from prismlib.errors import UsageError
 from prismlib.models import ranks, weights
@@ -23,7 +23,6 @@ from prismlib.models.request import Request
 from prismlib.models.train_unet import cached_latents, trainable
 from prismlib.models.training import Batch, Objective, Run, Settings
 
-ASKED = tuple(name for name in ATTRIBUTES if name != "No Finding")
 ANY_DEVICE = "Support Devices"
 OFTEN = 4.0  # how much more often one of the paper's attributes is asked for than another name
 PRESENT_OFTEN = 4.0  # and what is there than what is not
@@ -38,7 +37,6 @@ class GroundingSettings(Settings):
     learning_rate: float = 5e-4
     steps: int = 1500
     present_weight: float = 3.0
-    validation_steps: int = 500
 
 
 class GroundingObjective(Objective):
@@ -78,7 +76,7 @@ class GroundingObjective(Objective):
     def draw(self, rng: np.random.Generator, position: int, size: int) -> Batch:
         """Latents, the embeddings of one sentence each, and the maps of what they speak of."""
         rows = shuffled(len(self.latents), self.settings.seed, position, size)
-        often = np.array([OFTEN if name in ASKED else 1.0 for name in self.names])
+        often = np.array([OFTEN if name in SHOWN_ATTRIBUTES else 1.0 for name in self.names])
         chances = often * np.where(self.there[rows], PRESENT_OFTEN, 1.0)
         ends = (chances / chances.sum(1, keepdims=True)).cumsum(1)
         which = (rng.random((size, 1)) > ends).sum(1).clip(max=len(self.names) - 1)
@@ -114,7 +112,7 @@ class GroundingObjective(Objective):
         from sklearn.metrics import roc_auc_score
 
         found = {}
-        for name in ASKED:
+        for name in SHOWN_ATTRIBUTES:
             place = self.names.index(name)
             rows, text = np.flatnonzero(self.there[:, place]), self.texts[place][0]
             device = next(self.network.parameters()).device
