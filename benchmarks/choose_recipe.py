@@ -6,9 +6,9 @@
 Every candidate edits the same development subjects (patients who show an attribute, to the judge
 too) by the sentences of `captions.ONE_THING`. How they are composed can be changed without editing
 again, so each is scored in several ways: at every floor below which a change is dropped, at the
-floors that the image-text encoder chooses image by image (`target_margin`), and with several limits
-to what stays of what the autoencoder lost (`residual_limit`). One setting has to serve all
-tasks: a candidate counts by its worst one. Best is, among those whose error outside the true mask
+floors that the image-text encoder chooses image by image (`target_margin`), with several limits to
+what stays of what the autoencoder lost (`residual_limit`), and where it may become brighter or not
+(`only_darker`). One setting has to serve all tasks: a candidate counts by its worst one. Best is, among those whose error outside the true mask
 is at most half of the autoencoder's, what flips the judge most often: in its worst task, of equals
 on average over the tasks, of equals again what is nearest to the true counterfactual inside.
 Writes candidates.csv and ranking.csv; the sealed test list stays closed. The recipe `fast` is
@@ -31,7 +31,7 @@ from torch import Tensor
 
 from prismlib.captions import ONE_THING
 from prismlib.cohorts.phantom.cohort import PhantomCohort
-from prismlib.editing.composition import each_composed
+from prismlib.editing.composition import each_composed, only_darker
 from prismlib.editing.counterfactual import Counterfactual, Recipe, edit
 from prismlib.editing.reading import Reading, chosen_floors
 from prismlib.editing.reconstruction import autoencoded
@@ -44,13 +44,13 @@ from prismlib.models.pipeline import LatentDiffusion
 FLOORS = (0.0, 0.03, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2)
 MARGINS = (0.1, 0.2, 0.22, 0.25, 0.3)
 LIMITS = (0.01, 0.015)
-COMPOSITIONS: tuple[dict[str, float], ...] = (
+COMPOSITIONS: tuple[dict[str, Any], ...] = (
     *({"residual_floor": floor} for floor in FLOORS),
     *({"residual_floor": 0.22, "target_margin": margin} for margin in MARGINS),
 )
-BOUNDED: tuple[dict[str, float], ...] = (  # what a mask bounds already has little left to drop
+BOUNDED: tuple[dict[str, Any], ...] = (  # what a mask bounds already has little left to drop
     {},
-    *({"residual_floor": f, "residual_limit": li} for f, li in product((0.0, 0.02), LIMITS)),
+    *({"residual_limit": li, "only_darker": dark} for li, dark in product(LIMITS, (False, True))),
 )
 OUTSIDE = 0.5  # the most that may be added outside the mask, of the autoencoder's error
 
@@ -131,7 +131,9 @@ def ranked(table: pd.DataFrame) -> pd.DataFrame:
         "seconds_per_image": "max",
     }
     groups = table.groupby(
-        ["method", "floor", "target_margin", "residual_limit"], sort=False, dropna=False
+        ["method", "floor", "target_margin", "residual_limit", "only_darker"],
+        sort=False,
+        dropna=False,
     )
     by = groups.agg(worst).reset_index()
     by["flip_rate_mean"] = groups["flip_rate"].mean().to_numpy()
@@ -144,12 +146,14 @@ def _scored(
     task: Task, recipe: Recipe, made: list[Counterfactual], judge: Classifier, reading: Reading
 ) -> pd.DataFrame:
     ends, limit = _ends(made), recipe.residual_limit
-    pictures = each_composed(*ends, chosen_floors(*ends, recipe, reading), limit)[:, 0]
+    prompts = zip(*((one.source_prompt, one.target_prompt) for one in made), strict=True)
+    darker = only_darker(recipe, *(list(texts) for texts in prompts))
+    pictures = each_composed(*ends, chosen_floors(*ends, recipe, reading), limit, darker)[:, 0]
     seconds = float(np.mean([one.seconds for one in made]))
     cost = Cost(made[0].nfe, seconds)
     row = score(task, recipe.name, list(pictures.numpy()), judge, "", cost=cost)
     how = {"floor": recipe.residual_floor, "target_margin": recipe.target_margin}
-    return as_table([row]).assign(**how, residual_limit=limit)
+    return as_table([row]).assign(**how, residual_limit=limit, only_darker=recipe.only_darker)
 
 
 def _ends(made: list[Counterfactual]) -> list[Tensor]:

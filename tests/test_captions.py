@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prismlib import captions, paths
-from prismlib.captions import EDIT_PROMPTS, OTHER_WORDS, TEMPLATES, caption, describe, paraphrase
+from prismlib.captions import (
+    EDIT_PROMPTS,
+    OTHER_WORDS,
+    TEMPLATES,
+    caption,
+    describe,
+    paraphrase,
+    say_one,
+)
 from prismlib.captions.claims import asserted, claimed
 from prismlib.captions.reports import read_reports, reports_path
 from prismlib.captions.wordings import (
@@ -134,6 +142,7 @@ def statements(text):
     return there, not_there
 
 
+SEVERITY_OF = {name.lower(): f"severity:{name}" for name in FINDINGS}
 DENIABLE = [name for name in ATTRIBUTES if name != "No Finding"]
 
 
@@ -208,10 +217,26 @@ def test_a_description_claims_what_its_text_says_and_is_true_of_its_row(
 
 
 @settings(max_examples=200, deadline=None)
+@given(ROWS, st.none() | SEVERE, SEEDS)
+def test_a_caption_of_one_thing_says_one_thing_that_is_so(labels, severities, seed):
+    row = labels | (severities or {})
+    text = say_one(row, np.random.default_rng(seed))
+    bare = text.startswith("no ") or text.lower() in {"medical devices", *map(str.lower, LABELS)}
+    there, not_there = statements(f"an x-ray {text}" if bare else text)
+    assert all(truth(labels, name) == 1 for name in there), text
+    assert all(truth(labels, name) != 1 and not row.get(SEVERITY_OF.get(name, ""))
+               for name in not_there), text  # fmt: skip
+    sure = [name for name in DENIABLE if labels[name] == 1]
+    if sure:
+        assert len(there) + len(not_there) == 1, text
+
+
+@settings(max_examples=200, deadline=None)
 @given(ROWS, SEEDS)
 def test_what_is_never_trained_on_is_in_no_paraphrase_and_no_question(labels, seed):
     rng = np.random.default_rng(seed)
-    texts = [paraphrase(labels, rng), *(t for name in ATTRIBUTES for t in ask(name, rng))]
+    texts = [paraphrase(labels, rng), say_one(labels, rng)]
+    texts += [*(t for name in ATTRIBUTES for t in ask(name, rng))]
     texts += [caption(labels, template) for template in TEMPLATES]
     for text in texts:
         assert not UNSEEN.search(text.lower()), text

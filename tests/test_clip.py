@@ -16,7 +16,7 @@ from torch.nn.functional import log_softmax, normalize
 from prismlib import paths
 from prismlib.captions import Claim, Description, caption, describe
 from prismlib.captions.claims import agreement, claimed, known_columns
-from prismlib.captions.wordings import HELD_OUT, TRAINED, questions
+from prismlib.captions.wordings import BARE, HELD_OUT, TRAINED, names_of, questions
 from prismlib.cli import main
 from prismlib.cohorts.labels import ATTRIBUTES, LABELS, in_picture, visible
 from prismlib.cohorts.phantom.cohort import PhantomCohort
@@ -25,6 +25,7 @@ from prismlib.config import load_profile
 from prismlib.errors import UsageError
 from prismlib.models import architectures, places
 from prismlib.models.clip import ImageTextEncoder
+from prismlib.models.clip_patches import with_patches_of
 from prismlib.models.data import TrainingImages, prepare_images
 from prismlib.models.places import CELLS, Places, coarse, find_places
 from prismlib.models.records import flat
@@ -184,6 +185,53 @@ def test_a_question_reaches_both_towers(data, tokenizer):
         assert gradients[name].abs().sum() > 0
 
 
+def test_a_strange_head_means_nothing_and_is_the_same_for_a_sentence_and_its_negation(
+    data, tokenizer
+):
+    objective = objective_for(data, tokenizer, strange=1.0)
+    end, bare = tokenizer.eos_token_id, {}
+    for name in ATTRIBUTES:
+        for word in names_of(name):
+            ids = [tokenize(tokenizer, [text])[0] for text in BARE.pair(name, word)]
+            bare |= {
+                tuple(each[1 : each.index(end)]): (name, side) for side, each in enumerate(ids)
+            }
+    said = {token for phrase in bare for token in phrase}
+    assert not said & set(objective.meaningless) and end not in objective.meaningless
+    for seed in range(20):
+        ids = objective._wording(np.random.default_rng(seed))
+        assert ids.shape == (4, 2, 77) and (ids[..., 0] == tokenizer.bos_token_id).all()
+        heads = set()
+        for place, name in enumerate(ATTRIBUTES):
+            for side in range(2):
+                tokens = ids[place, side].tolist()
+                tokens = tokens[1 : tokens.index(end)]
+                first = next(i for i, token in enumerate(tokens) if token in said)
+                assert bare[tuple(tokens[first:])] == (name, side)
+                heads.add(tuple(tokens[:first]))
+        assert len(heads) == 1 and set(*heads) <= set(objective.meaningless)
+    known = objective_for(data, tokenizer, strange=0.0)
+    read = tokenizer.decode(known._wording(np.random.default_rng(0))[0, 0]).lower()
+    assert "effusion" in read
+
+
+def test_finer_patches_answer_an_even_picture_alike(tokenizer):
+    ids = (len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id)
+    coarse = architectures.clip(*ids, config=SMALL)
+    vision = {**SMALL["vision_config"], "patch_size": 8}
+    fine = architectures.clip(*ids, config={**SMALL, "vision_config": vision})
+    assert with_patches_of(coarse, fine) is fine
+    even = torch.full((1, 3, 96, 96), 0.3)
+    seen = [m.vision_model.embeddings.patch_embedding(even).mean((2, 3)) for m in (coarse, fine)]
+    torch.testing.assert_close(*seen)
+    positions = [m.vision_model.embeddings.position_embedding.weight for m in (coarse, fine)]
+    assert torch.equal(positions[0][0], positions[1][0])
+    assert [len(each) for each in positions] == [37, 145]
+    again = with_patches_of(coarse, architectures.clip(*ids, config=SMALL))
+    for name, weight in coarse.state_dict().items():
+        assert torch.equal(weight, again.state_dict()[name]), name
+
+
 def test_each_process_contrasts_its_own_texts_with_its_own_images(data, tokenizer):
     objective = objective_for(data, tokenizer)
     batch = objective.draw(np.random.default_rng(0), 0, 6)
@@ -319,7 +367,7 @@ def test_places_are_learnt_from_patches(cohort, data, tokenizer):
         objective = objective_for(data, tokenizer, found, place_weight=weight)
         batch_of[weight] = objective.draw(np.random.default_rng(0), 0, 3)
         objective(batch_of[weight]).backward()
-    assert batch_of[1.0]["places"].shape == (3, len(found.names), 4, 4)
+    assert batch_of[1.0]["places"].shape == (3, len(found.names), 6, 6)
     assert "places" not in batch_of[0.0]
 
 

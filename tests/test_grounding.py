@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from tiny_stable_diffusion import save_tiny_prism
 
 from prismlib.captions import EDIT_PROMPTS, ONE_THING
-from prismlib.captions.claims import taken_away
+from prismlib.captions.claims import taken_away, takes_density
 from prismlib.cli import main
-from prismlib.editing.composition import composed
-from prismlib.editing.counterfactual import Recipe, edit
+from prismlib.editing.composition import composed, each_composed, only_darker
+from prismlib.editing.counterfactual import OTHERS, RECIPES, Recipe, edit
 from prismlib.editing.masks import LEAST, LIKELY, Region, grounded_masks
 from prismlib.errors import PrismError, UsageError
 from prismlib.models import grounding
@@ -182,12 +182,54 @@ def test_a_limit_leaves_no_ghost_and_touches_nothing_unchanged(limit, seed):
 
 
 @pytest.mark.parametrize(
+    ("source", "target", "so"),
+    [
+        (DEVICES.source, DEVICES.target, True),
+        (DEVICES.target, DEVICES.source, False),
+        (DEVICES.source, DEVICES.source, False),
+        (EDIT_PROMPTS["remove_effusion"].source, EDIT_PROMPTS["remove_effusion"].target, True),
+        ("an x-ray with pneumothorax", "an x-ray with no pneumothorax", False),
+        ("an x-ray with edema, with pneumothorax", "an x-ray", False),
+        ("an x-ray with pleural effusion", "an x-ray with cardiomegaly", False),
+        ("an x-ray with a pacemaker", "an x-ray with no pacemaker", True),
+    ],
+)
+def test_what_absorbs_the_beam_leaves_it_darker(source, target, so):
+    assert takes_density(source, target) is so
+    assert only_darker(RECIPES["fast"], [source], [target]) == [so]
+    assert only_darker(OTHERS["ungrounded"], [source], [target]) == [False]
+
+
+@given(st.integers(0, 200), st.sampled_from([None, 0.02]))
+def test_darker_is_the_same_composition_without_what_is_brighter(seed, limit):
+    rng = np.random.default_rng(seed)
+    ends = torch.from_numpy(rng.uniform(0.0, 1.0, (3, 2, 1, 32, 32)))
+    free, dark = (each_composed(*ends, [0.0, 0.03], limit, [False, d]) for d in (False, True))
+    assert torch.equal(free[0], dark[0])
+    torch.testing.assert_close(dark[1], torch.minimum(free[1], ends[0][1]))
+
+
+def test_an_edit_that_takes_density_is_nowhere_brighter(model, encoder):
+    images = list(np.random.default_rng(9).uniform(0.2, 0.8, (2, 64, 64)).astype(np.float32))
+    texts = [DEVICES.source, ADDED.source], [DEVICES.target, ADDED.target]
+    dark = replace(RECIPE, mask="none", detail=1.0, residual=True, only_darker=True)
+    taken, added = edit(model, encoder, images, *texts, dark)
+    assert (taken.image <= taken.factual + 1e-6).all() and (taken.image < taken.factual).any()
+    free = edit(model, encoder, images, *texts, replace(dark, only_darker=False))
+    assert (free[0].image > free[0].factual + 1e-6).any()
+    np.testing.assert_array_equal(added.image, free[1].image)
+    (alone,) = edit(model, encoder, images[:1], *(text[:1] for text in texts), dark)
+    np.testing.assert_allclose(alone.image, taken.image, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"detail": 1.5},
         {"detail": 0.5, "inversion": "ddim"},
         {"object_detail": 0.5, "inversion": "ddim"},
         {"residual_limit": 0.0},
+        {"only_darker": True},
         {"push": -1.0},
         {"push": 1.0, "guidance_scale": 1.0},
     ],

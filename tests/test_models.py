@@ -592,6 +592,25 @@ def test_the_text_encoder_of_the_unet_can_be_left_alone(trained, tmp_path, monke
         ClipSettings(freeze_text=True, keep_text_encoder=True)
 
 
+def test_both_towers_can_be_trained_further(trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("PRISM_OUTPUT", str(trained.parent))
+    copy = tmp_path / "mini"
+    shutil.copytree(trained, copy)
+    words = ["--out", str(tmp_path / "out"), "--model", str(copy), "--export", str(copy)]
+    more = ["--set", "keep_text_encoder=true", "--start", str(copy), "--set", "steps=1"]
+    slow = ["--set", "learning_rate=0.000001", "--set", "warmup_steps=1"]
+    assert main(["train", "clip", *SMALL, *more, *slow, *words]) == 0
+    before, after = (ImageTextEncoder.load(folder).model.state_dict() for folder in (trained, copy))
+    near = [(before[name] - after[name]).abs().max() < 1e-3 for name in before]
+    moved = [not torch.equal(before[name], after[name]) for name in before]
+    assert all(near) and any(moved)
+    record = json.loads((copy / "training" / "clip.json").read_text())
+    assert [each["part"] for each in record["start"]] == ["clip"]
+    assert LatentDiffusion.load(copy).part_sha256("text_encoder") == LatentDiffusion.load(
+        trained
+    ).part_sha256("text_encoder")
+
+
 def test_the_card_names_every_training_that_the_weights_come_from():
     folder = weights.bundled_folder()
     record, steps = json.loads((folder / "training" / "unet.json").read_text()), []

@@ -155,6 +155,18 @@ def test_masks_name_every_organ_finding_and_device() -> None:
     assert not (masks["right_lung"] & masks["left_lung"]).any()
 
 
+def test_an_enlarged_heart_lies_where_it_reaches_beyond_its_own_size() -> None:
+    subject = subject_with("Support Devices")
+    scene = Scene.of(subject)
+    whole, last = scene.masks(replace(subject, severity=dict.fromkeys(FINDINGS, 0.0)))["heart"], 0
+    for severity in (0.2, 0.5, 0.9):
+        large = intervene(subject, {"Enlarged Cardiomediastinum": 0, "Cardiomegaly": severity})
+        masks = scene.masks(large)
+        assert np.array_equal(masks["Cardiomegaly"], masks["heart"] & ~whole)
+        assert masks["Cardiomegaly"].sum() > last
+        last = masks["Cardiomegaly"].sum()
+
+
 def test_studies_of_a_patient_share_the_patient_and_not_the_film() -> None:
     first, second = sample_subject(0, "train", 0), sample_subject(0, "train", 1)
     same = replace(second, patient=first.patient, habitus=first.habitus, male=first.male)

@@ -6,7 +6,14 @@ wherever they are used.
 """
 
 from prismlib.captions.claims import Claim, Description
-from prismlib.captions.paraphrases import DENIED, MOST_NAMED, PARAPHRASES, describe, paraphrase
+from prismlib.captions.paraphrases import (
+    DENIED,
+    MOST_NAMED,
+    PARAPHRASES,
+    describe,
+    paraphrase,
+    say_one,
+)
 from prismlib.captions.templates import (
     EDIT_PROMPTS,
     LISTING_1,
@@ -38,4 +45,5 @@ __all__ = (
     "caption",
     "describe",
     "paraphrase",
+    "say_one",
 )

@@ -41,6 +41,7 @@ def not_there(column: str) -> Claim:
 
 _NEGATED = re.compile(r"\b(?:no|without|negative for)\s+([a-z ]+)")
 _NORMAL = re.compile(r"\bno (significant )?finding|\bnormal\b")
+LUCENT = ("Pneumothorax", "Atelectasis", "Fracture")  # air, a collapsed lung, a gap in bone
 _DEVICES = ("device", *(kind.replace("_", " ") for kind in DEVICE_KINDS))
 
 
@@ -80,6 +81,16 @@ def taken_away(source: str, target: str) -> tuple[str, ...]:
 def takes_device(source: str, target: str) -> bool:
     """Whether a prompt pair takes a device away, alone or with something else."""
     return any(name in ("Support Devices", *DEVICE_KINDS) for name in taken_away(source, target))
+
+
+def takes_density(source: str, target: str) -> bool:
+    """Whether all that a prompt pair changes is to take away what absorbs the beam.
+
+    Fluid, a heart, an opacity, a device; not what lets more of the beam through, as air beside the
+    lung does, nor what moves its neighbours when it goes.
+    """
+    names = taken_away(source, target)
+    return bool(names) and not set(names) & set(LUCENT) and not taken_away(target, source)
 
 
 def _said_to_be_there(text: str) -> list[str]:

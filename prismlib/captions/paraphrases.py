@@ -9,7 +9,7 @@ import numpy as np
 
 from prismlib.captions.claims import Claim, Description, not_there, there
 from prismlib.captions.templates import MENTIONED, Row, value_of
-from prismlib.captions.wordings import ABSENT, DEVICES, HEADS, NORMALITY, PRESENT, pick
+from prismlib.captions.wordings import ABSENT, DEVICES, HEADS, NORMALITY, PRESENT, ask, pick
 from prismlib.cohorts.labels import ATTRIBUTES
 
 T = TypeVar("T")
@@ -52,6 +52,23 @@ def describe(row: Row, rng: np.random.Generator, denied: float = DENIED) -> Desc
     text = ", ".join(group for group in _shuffled(groups, rng) if group)
     claims = [claim for phrase in (head, *present, *absent) for claim in phrase.claims]
     return Description(f"{head.text} {text}".strip(), tuple(claims))
+
+
+def say_one(row: Row, rng: np.random.Generator) -> str:
+    """A caption of one row that says of one attribute, in varied words, whether it is there.
+
+    A prompt that asks for one thing is a caption of this kind. A `paraphrase` where nothing can be
+    said for sure.
+    """
+    absent = _deniable(row)
+    known = [name for name in ATTRIBUTES if value_of(row, name) == 1 or name in absent]
+    if "No Finding" in known and not _is_normal(row):
+        known.remove("No Finding")
+    if not known:
+        return paraphrase(row, rng)
+    name = pick(rng, known)
+    there_is, there_is_none = ask(name, rng)
+    return there_is_none if name in absent else there_is
 
 
 def _head(row: Row, rng: np.random.Generator, normal: bool) -> Description:

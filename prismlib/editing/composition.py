@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from prismlib.captions.claims import takes_density
 from prismlib.editing.masks import not_faint, without_faint
 from prismlib.editing.recipe import Recipe
 
@@ -17,20 +18,23 @@ def composed(
     reconstruction: Tensor,
     floor: float,
     limit: float | None = None,
+    darker: bool = False,
 ) -> Tensor:
     """factual + edited - reconstruction, in [0, 1], without what is fainter than `floor`.
 
     Images (B, 1, H, W); see `masks.without_faint`. What the autoencoder lost of the factual image,
     factual - reconstruction, has the edges of what the edit takes away, and leaves a ghost of it.
     With a `limit` no more of it than that, up or down, stays where the edit changes more than that:
-    about the grain, but no edges.
+    about the grain, but no edges. With `darker` nothing becomes brighter than it was: where what
+    absorbs the beam is taken away, more of the beam arrives (Beer and Lambert's law).
     """
     difference = without_faint(edited - reconstruction, floor)
-    if limit is None:
-        return (factual + difference).clamp(0.0, 1.0)
-    lost = factual - reconstruction
-    ghost = lost - lost.clamp(-limit, limit)
-    return (factual + difference - not_faint(difference, limit) * ghost).clamp(0.0, 1.0)
+    change = difference
+    if limit is not None:
+        lost = factual - reconstruction
+        ghost = lost - lost.clamp(-limit, limit)
+        change = difference - not_faint(difference, limit) * ghost
+    return (factual + (change.clamp(max=0.0) if darker else change)).clamp(0.0, 1.0)
 
 
 def each_composed(
@@ -39,10 +43,18 @@ def each_composed(
     reconstruction: Tensor,
     floors: Sequence[float],
     limit: float | None = None,
+    darker: Sequence[bool] | None = None,
 ) -> Tensor:
-    """The same with a floor of its own for each image."""
-    rows = zip(factual.split(1), edited.split(1), reconstruction.split(1), floors, strict=True)
-    return torch.cat([composed(*row, limit) for row in rows])
+    """The same with a floor of its own for each image, and whether it may only become darker."""
+    ends = factual.split(1), edited.split(1), reconstruction.split(1)
+    rows = zip(*ends, floors, darker or [False] * len(factual), strict=True)
+    return torch.cat([composed(*row[:4], limit, row[4]) for row in rows])
+
+
+def only_darker(recipe: Recipe, sources: Sequence[str], targets: Sequence[str]) -> list[bool]:
+    """Of each prompt pair, whether the recipe lets its image become darker alone."""
+    pairs = zip(sources, targets, strict=True)
+    return [recipe.only_darker and takes_density(*pair) for pair in pairs]
 
 
 def floors(recipe: Recipe) -> list[float]:

@@ -18,7 +18,7 @@ from prismlib.editing.branches import (
     sample_branches,
 )
 from prismlib.editing.cache import NETWORK, InversionCache
-from prismlib.editing.composition import composed, each_composed
+from prismlib.editing.composition import composed, each_composed, only_darker
 from prismlib.editing.context import contexts
 from prismlib.editing.imagic import imagine
 from prismlib.editing.inversion import Inversion, content_seed, invert
@@ -186,13 +186,14 @@ def _edit_batch(
     words = [""] * len(batch.images)
     if recipe.context and recipe.edits:
         words = contexts(encoder, before, batch.sources, batch.targets, model.tokenizer)
+    darker = only_darker(recipe, batch.sources, batch.targets)
     asked, tried = batch.completed(words), []
     for made in _variants(model, factual, asked, recipe, truncate, kept):
         ends = factual, made.edited, made.reconstruction
         floors = chosen_floors(*ends, recipe, Reading(encoder, *texts))
         image = made.edited
         if recipe.residual:
-            image = each_composed(*ends, floors, recipe.residual_limit)
+            image = each_composed(*ends, floors, recipe.residual_limit, darker)
         scores = s_clip(before, encoder.embed_images(image), *texts).tolist()
         tried.append((image, made, scores, floors))
     seconds = (time.perf_counter() - started) / len(batch.images)

@@ -77,7 +77,9 @@ class Recipe:
     `target_margin` it drops less, down to nothing, where that brings the target prompt nearer than
     the source prompt by so much, a difference of cosines (`reading.chosen_floors`). What the
     autoencoder cannot render has edges of what was there; `residual_limit`, a share of full scale,
-    is how much of it stays at most where the edit changes more than that. An edit passes where
+    is how much of it stays at most where the edit changes more than that. With `only_darker`
+    nothing becomes brighter where all that is asked is to take away what absorbs the beam
+    (`claims.takes_density`): what is brighter is the model's own grain. An edit passes where
     S_CLIP >= `s_clip_threshold`. `seed` and the radiograph's content seed the noise of the
     inversions that draw any.
     """
@@ -111,6 +113,7 @@ class Recipe:
     push: float = 0.0
     object_detail: float | None = None
     object_scale: float | None = None
+    only_darker: bool = False
 
     def __post_init__(self) -> None:
         for field, kinds in (
@@ -141,6 +144,8 @@ class Recipe:
             raise self._error("push", "0, or a number above 0 and a guidance_scale other than 1")
         if self.residual_limit is not None and not 0 < self.residual_limit <= 1:
             raise self._error("residual_limit", "None or a share above 0, at most 1")
+        if self.only_darker and not self.residual:
+            raise self._error("only_darker", "False without residual composition")
         if self.target_margin is not None and not self.residual_floor:
             raise self._error("target_margin", "None without a residual_floor to come down from")
         if not (self.edits and self.inversion != "imagic") and (
@@ -212,6 +217,7 @@ RECIPES = {
         push=0.9,
         object_detail=0.6,
         object_scale=2.0,
+        only_darker=True,
     ),
 }
 """`paper`: what section 2.3 describes. `authors`: what their `generate_cf_images.py` sets, that is

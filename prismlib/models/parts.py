@@ -17,6 +17,7 @@ from prismlib.errors import UsageError
 from prismlib.models import architectures, ranks, weights
 from prismlib.models.classifiers import Network
 from prismlib.models.clip import ImageTextEncoder
+from prismlib.models.clip_patches import with_patches_of
 from prismlib.models.data import as_floats
 from prismlib.models.export import RECORD, complete, export
 from prismlib.models.judging import finished
@@ -26,6 +27,7 @@ from prismlib.models.places import find_places
 from prismlib.models.recording import NOTHING, Trained, described, record_of, recorded
 from prismlib.models.records import read_records
 from prismlib.models.request import Request
+from prismlib.models.rereading import REREAD, rereading
 from prismlib.models.roles import auxiliary, find_role, targets
 from prismlib.models.sources import find_source, widths
 from prismlib.models.tokenizers import save_tokenizer
@@ -52,6 +54,7 @@ from prismlib.models.train_unet import (
     UnetObjective,
     UnetSettings,
     cache_inputs,
+    caption_pool,
     trainable,
     validation_loss,
 )
@@ -127,8 +130,8 @@ def _unet_of(model: str, base: str) -> Any:
     return LatentDiffusion.load(model, base=base).unet.float()
 
 
-def _clip_of(model: str) -> Any:
-    return ImageTextEncoder.load(model).model.float()
+def _clip_of(model: str, part: str) -> Any:
+    return ImageTextEncoder.load(model, part=part).model.float()
 
 
 def _classifier_of(model: str, role: str) -> Any:
@@ -161,14 +164,23 @@ def _train_tokenizer(request: Request, settings: ClipSettings) -> Trained:
 
 
 def _train_clip(request: Request, settings: ClipSettings) -> Trained:
-    if request.start is not None and not settings.freeze_text:
-        raise UsageError("--start of clip goes with `--set freeze_text=true`: it keeps a text side")
+    if request.start is not None and not (settings.freeze_text or settings.keep_text_encoder):
+        raise UsageError(
+            "--start of clip goes with `--set freeze_text=true`, which keeps its text side, or "
+            "with `--set keep_text_encoder=true`, which leaves alone what the U-Net reads with"
+        )
     cohort = cohort_of(request.profile, settings, request.cohort_size)
     data = request.prepared(cohort)
     places = find_places(cohort, data, report=request.report) if settings.place_weight else None
     tokenizer, text_tower, text = _text_side(request, settings)
     ids = (len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id)
-    model = _first(request, _clip_of, lambda: architectures.clip(*ids), settings.seed)
+    fresh = partial(architectures.clip, *ids)
+    model = _first(
+        request,
+        lambda name: with_patches_of(_clip_of(name, request.name), fresh()),
+        fresh,
+        settings.seed,
+    )
     if text_tower is not None:
         model.text_model.load_state_dict(text_tower)
         model.text_model.requires_grad_(False)
@@ -187,7 +199,9 @@ def _train_clip(request: Request, settings: ClipSettings) -> Trained:
     if text_tower is not None or settings.keep_text_encoder:
         kept = "text_encoder_from" if text_tower is None else "text_tower_from"
         before = [r for r in read_records(request.model) if r["part"] == "clip"]
-        return ["clip"], {**record, kept: before}
+        if request.start == request.model:  # its record, which goes along, tells of it
+            return ["clip"], record
+        return ["clip"], {**record, kept: [e for r in before for e in r.get(kept, [r])]}
     weights.save_pretrained(text_encoder_of(model), request.out / "model/pipeline/text_encoder")
     return ["pipeline/tokenizer", "pipeline/text_encoder", "clip"], record
 
@@ -196,6 +210,8 @@ def _text_side(request: Request, settings: ClipSettings) -> tuple[Any, Any, dict
     """A tokenizer, the weights of a text tower to keep (or None), and what is known of them."""
     from transformers import CLIPTokenizer
 
+    if request.start is not None and settings.keep_text_encoder:
+        return ImageTextEncoder.load(request.start, part=request.name).tokenizer, None, {}
     if settings.freeze_text:
         kept = ImageTextEncoder.load(request.model)
         return kept.tokenizer, kept.model.text_model.state_dict(), {}
@@ -215,6 +231,7 @@ def _train_unet(request: Request, settings: UnetSettings) -> Trained:
     with ranks.leader_first():
         inputs = cache_inputs(model, data, settings, request.report)
         fixed = cache_inputs(model, held_out, settings, request.report)
+    _reread(request, model, lambda: caption_pool(data, settings)[0])
     unet = trainable(model.unet, settings.whole_prompt)
     measured = UnetObjective(unet, model.scheduler, fixed, replace(settings, timestep_centre=0.0))
     objective = UnetObjective(unet, model.scheduler, inputs, settings)
@@ -235,6 +252,15 @@ def _with_unet(request: Request, seed: int) -> LatentDiffusion:
         request, partial(_unet_of, base=request.model), lambda: architectures.unet(*sizes), seed
     )
     return LatentDiffusion.load(request.model, device=ranks.device(), unet=unet)
+
+
+def _reread(request: Request, model: LatentDiffusion, texts: Callable[[], list[str]]) -> None:
+    """Let a U-Net that began with another text encoder read with this model's."""
+    if request.start in (None, request.model):
+        return
+    before = LatentDiffusion.load(request.start, base=request.model, device=model.device)
+    if before.part_sha256("text_encoder") != model.part_sha256("text_encoder"):
+        rereading(model.unet, before, model, texts()[:REREAD])
 
 
 def _train_classifier(request: Request, settings: ClassifierSettings) -> Trained:

@@ -24,7 +24,7 @@ from prismlib.models.data import BLOCK, PROCESSES, TrainingImages, alone_in
 Maps = npt.NDArray[np.uint8]
 
 CELLS = 64  # a side; 8 pixels of 512 each
-FILE, UNDONE = "places.npy", "places.part.npy"
+FILE, UNDONE = "lies.npy", "lies.part.npy"
 ALONE = 4  # blocks; for fewer, starting processes takes longer than the work
 
 

@@ -15,7 +15,7 @@ from prismlib.captions import PARAPHRASES, TEMPLATES, Description, caption, desc
 from prismlib.captions.claims import agreement, claimed, known_columns
 from prismlib.captions.claims import claims as claims
 from prismlib.captions.claims import truth_table as truth_table
-from prismlib.captions.wordings import ask
+from prismlib.captions.wordings import ABSENT, BARE, ask, names_of, pick
 from prismlib.cohorts.cohort import Cohort, open_cohort
 from prismlib.cohorts.labels import ATTRIBUTES, binarize, in_picture, visible
 from prismlib.cohorts.pools import open_pool
@@ -35,6 +35,7 @@ POOLS = ("train", "encoder")
 FOLDERS = {"train": "clip", "encoder": "second_clip"}
 SHARPEST = 100.0  # the scale of cosines at most, as CLIP has it
 PRESENT_WEIGHT = 4.0  # of a patch in which something lies; most are empty
+MOST_STRANGE = 6  # tokens that mean nothing, before a question
 _RARE = -4.0  # the logit at which the head for places begins
 
 
@@ -47,9 +48,11 @@ class ClipSettings(Settings):
     tokenizer's. The weights are those of what is learnt beside the contrastive loss: of the
     labels, of telling a sentence from its negation (with paraphrases alone), and of where things
     lie (where the cohort is simulated); 0 leaves one out. `shift` and `blur` are `Variation`'s.
-    `freeze_text` keeps the text tower and tokenizer of the model that is there already, so that a
-    U-Net trained on it stays valid, and trains the images' side alone. `keep_text_encoder` trains
-    both towers and leaves alone the text encoder that the U-Net reads with.
+    `strange` is the share of questions before which stand tokens without meaning instead of a known
+    head, so that words that were never met are not heard. `freeze_text` keeps the text tower and
+    tokenizer of the model that is there already, so that a U-Net trained on it stays valid, and
+    trains the images' side alone. `keep_text_encoder` trains both towers and leaves alone the text
+    encoder that the U-Net reads with.
     """
 
     batch_size: int = 32
@@ -64,6 +67,7 @@ class ClipSettings(Settings):
     place_weight: float = 1.0
     shift: float = 0.05
     blur: float = 1.5
+    strange: float = 0.3
     freeze_text: bool = False
     keep_text_encoder: bool = False
 
@@ -114,6 +118,7 @@ class ClipObjective(Objective):
         self.images = data.at(self.size)
         self.rows = data.table.to_dict("records")
         self.known = known_columns(data.table)
+        self.meaningless = meaningless(tokenizer)
         self.targets = head_targets(data.table)
         self.answers, self.worth = (torch.from_numpy(part) for part in answers(data.table))
         self.places = places if settings.place_weight else None
@@ -172,14 +177,26 @@ class ClipObjective(Objective):
 
         A batch shares its sentences: two wordings of each pair, dealt to the images in turn.
         """
-        pairs = [[ask(name, rng) for name in ATTRIBUTES] for _ in range(2)]
-        texts = [text for wording in pairs for pair in wording for text in pair]
-        ids = torch.tensor(tokenize(self.tokenizer, texts)).unflatten(0, (2, len(ATTRIBUTES), 2))
+        ids = torch.stack([self._wording(rng) for _ in range(2)])
         return {
             "questions": ids[torch.arange(len(rows)) % 2],
             "answers": self.answers[rows],
             "worth": self.worth[rows],
         }
+
+    def _wording(self, rng: np.random.Generator) -> Tensor:
+        """Ids of a sentence and its negation for each attribute (4, 2, 77), said in one way."""
+        strange = rng.random() < self.settings.strange
+        pairs = [
+            BARE.pair(name, pick(rng, names_of(name))) if strange else ask(name, rng)
+            for name in ATTRIBUTES
+        ]
+        ids = torch.tensor(tokenize(self.tokenizer, [text for pair in pairs for text in pair]))
+        if strange:
+            some = rng.choice(self.meaningless, int(rng.integers(1, MOST_STRANGE + 1)))
+            head = torch.from_numpy(some).expand(len(ids), -1)
+            ids = torch.cat([ids[:, :1], head, ids[:, 1 : ids.shape[1] - len(some)]], dim=1)
+        return ids.unflatten(0, (len(ATTRIBUTES), 2))
 
     def forward(self, batch: Batch) -> Tensor:
         """The sum of the losses, weighted."""
@@ -237,6 +254,14 @@ def known_loss(logits: Tensor, targets: Tensor, worth: Tensor | None = None) -> 
     known = (~targets.isnan()).float() * (1.0 if worth is None else worth)
     losses = binary_cross_entropy_with_logits(logits, targets.nan_to_num(), reduction="none")
     return (losses * known).sum() / known.sum().clamp_min(1)
+
+
+def meaningless(tokenizer: Any) -> np.ndarray:
+    """The ids of all tokens that no attribute's name and no word for "not" is written with."""
+    said = [name for attribute in ATTRIBUTES for name in names_of(attribute)]
+    said += [f"{way.format('a')} with" for way in ABSENT]
+    used = {each for ids in tokenizer(said)["input_ids"] for each in ids}
+    return np.array(sorted(set(range(len(tokenizer))) - used - set(tokenizer.all_special_ids)))
 
 
 def head_targets(table: pd.DataFrame) -> Tensor:

@@ -1,5 +1,6 @@
 """The grounding: a U-Net that learns in which cells that lies which a sentence speaks of."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from prismlib.models.grounding import PART, TIMESTEP, sentence, with_one_output
 from prismlib.models.pipeline import LatentDiffusion
 from prismlib.models.places import Places, find_places
 from prismlib.models.request import Request
+from prismlib.models.rereading import rereading
 from prismlib.models.train_unet import cached_latents, trainable
 from prismlib.models.training import Batch, Objective, Run, Settings
 
@@ -60,7 +62,9 @@ class GroundingObjective(Objective):
         self.settings = settings
         self.names = (ANY_DEVICE, *places.names)
         self.kinds = [i for i, name in enumerate(places.names) if name in DEVICE_KINDS]
-        self.texts, self.embeddings = _wordings(self.names, model)
+        texts, self.texts = wordings(self.names)
+        parts = [model.embed(texts[i : i + 256]).cpu() for i in range(0, len(texts), 256)]
+        self.embeddings = torch.cat(parts)
         side = latents.shape[-1]
         there = [
             self._maps(np.arange(start, min(start + 256, len(latents))), side).amax((2, 3))
@@ -137,8 +141,8 @@ class GroundingObjective(Objective):
         return found
 
 
-def _wordings(names: tuple[str, ...], model: Any) -> tuple[list[list[int]], Tensor]:
-    """Which texts ask for each name, the first being its `sentence`, and all their embeddings."""
+def wordings(names: Sequence[str]) -> tuple[list[str], list[list[int]]]:
+    """Texts that ask for names, and which of them ask for each, the first being its `sentence`."""
     texts: list[str] = []
     of_name = []
     for name in names:
@@ -150,8 +154,7 @@ def _wordings(names: tuple[str, ...], model: Any) -> tuple[list[list[int]], Tens
         own = [sentence(name), *own]
         of_name.append(list(range(len(texts), len(texts) + len(own))))
         texts += own
-    parts = [model.embed(texts[i : i + 256]).cpu() for i in range(0, len(texts), 256)]
-    return of_name, torch.cat(parts)
+    return texts, of_name
 
 
 def grounded(
@@ -163,7 +166,8 @@ def grounded(
     nothing.
     """
     model = LatentDiffusion.load(request.model, device=ranks.device())
-    start = model.unet if request.start is None else LatentDiffusion.load(request.start).grounding
+    begun = model if request.start is None else LatentDiffusion.load(request.start)
+    start = model.unet if request.start is None else begun.grounding
     if start is None:
         raise UsageError(f"--start {request.start}: that model has no {PART}")
     sets = []
@@ -175,6 +179,8 @@ def grounded(
             latents = cached_latents(model, data, request.report)
         sets.append((data, places, latents))
     network = trainable(with_one_output(start) if request.start is None else start)
+    if begun.part_sha256("text_encoder") != model.part_sha256("text_encoder"):
+        rereading(network, begun, model, wordings(sets[0][1].names)[0])
     objectives = [
         GroundingObjective(network, latents, places, model, settings) for _, places, latents in sets
     ]

@@ -13,7 +13,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 
 from prismlib import paths
-from prismlib.captions import DENIED, PARAPHRASES, TEMPLATES, caption, paraphrase
+from prismlib.captions import DENIED, PARAPHRASES, TEMPLATES, Row, caption, paraphrase, say_one
 from prismlib.cohorts.pools import NORMAL
 from prismlib.errors import UsageError
 from prismlib.models.data import TrainingImages, alone_in, as_floats
@@ -39,8 +39,9 @@ class UnetSettings(Settings):
     draw (Esser et al. 2024, arXiv 2403.03206, Equation 19), since nothing is left to decide where
     there is hardly any noise, and nothing can be where there is little else. `drop_caption` is the
     share of empty prompts that classifier-free guidance (Ho and Salimans 2022) needs. `denied` is
-    the chance that a paraphrase denies an attribute that is absent. `whole_prompt` gives a U-Net
-    that has cross-attention alone the prompt in every block (see `whole_prompt.py`).
+    the chance that a paraphrase denies an attribute that is absent, `single` the chance that a
+    caption speaks of one attribute alone, as a prompt does (`say_one`). `whole_prompt` gives a
+    U-Net with cross-attention alone the prompt in every block (see `whole_prompt.py`).
     `gradient_checkpointing` computes activations twice instead of keeping them, for a GPU with too
     little memory.
     """
@@ -54,6 +55,7 @@ class UnetSettings(Settings):
     min_snr_gamma: float = 5.0
     timestep_centre: float = 0.0
     denied: float = DENIED
+    single: float = 0.0
     whole_prompt: bool = False
     gradient_checkpointing: bool = False
     validation_steps: int = 500
@@ -68,8 +70,9 @@ class UnetSettings(Settings):
             raise UsageError(f"subjects {self.subjects!r}; expected one of {', '.join(SUBJECTS)}")
         if not 0 <= self.timestep_centre < 1:
             raise UsageError(f"timestep_centre {self.timestep_centre}; expected 0 to less than 1")
-        if not 0 <= self.denied <= 1:
-            raise UsageError(f"denied {self.denied}; expected a chance, 0 to 1")
+        for name, chance in (("denied", self.denied), ("single", self.single)):
+            if not 0 <= chance <= 1:
+                raise UsageError(f"{name} {chance}; expected a chance, 0 to 1")
 
 
 CENTRE_SPREAD = 0.8  # of the normal draws behind timesteps around a centre
@@ -227,14 +230,18 @@ def caption_pool(data: TrainingImages, settings: UnetSettings) -> tuple[list[str
     rows = data.table.to_dict("records")
     rng = np.random.default_rng([settings.seed, 1])
     if settings.captions == PARAPHRASES:
-        pools = [
-            [paraphrase(row, rng, settings.denied) for _ in range(settings.pool)] for row in rows
-        ]
+        pools = [[_said(row, rng, settings) for _ in range(settings.pool)] for row in rows]
     else:
         pools = [[caption(row, settings.captions)] for row in rows]
     index = {"": 0}
     numbers = [[index.setdefault(text, len(index)) for text in pool] for pool in pools]
     return list(index), np.array(numbers)
+
+
+def _said(row: Row, rng: np.random.Generator, settings: UnetSettings) -> str:
+    if settings.single and rng.random() < settings.single:
+        return say_one(row, rng)
+    return paraphrase(row, rng, settings.denied)
 
 
 @torch.no_grad()

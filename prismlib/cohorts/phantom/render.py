@@ -183,15 +183,18 @@ class Scene:
         """Where each organ, finding and device lies, from geometry, (512, 512) each.
 
         An absent finding or device has an empty mask; a finding that is a shape of the heart or of
-        the mediastinum has the mask of that organ.
+        the mediastinum lies where that organ reaches beyond what it would be without.
         """
         empty = np.zeros((SIZE, SIZE), dtype=bool)
         masks = organ_masks(self, subject)
         for name in SIGNS:
             sign = self.sign(subject, name) if subject.severity[name] else None
             masks[name] = empty if sign is None else sign.mask
-        for name, organ in zip(SHAPES, ("heart", "mediastinum"), strict=True):
-            masks[name] = masks[organ] if subject.severity[name] else empty
+        for name, outline in zip(SHAPES, (self.heart, self.mediastinum), strict=True):
+            masks[name] = empty
+            if subject.severity[name]:
+                without = intervene(subject, {name: 0})
+                masks[name] = (outline(subject) > 0.5) & ~(outline(without) > 0.5)
         for kind in DEVICE_KINDS:
             on = kind in subject.devices
             masks[kind] = self.device(subject, kind).footprint > CHANGED if on else empty
