@@ -199,7 +199,7 @@ def _train_clip(request: Request, settings: ClipSettings) -> Trained:
     if text_tower is not None or settings.keep_text_encoder:
         kept = "text_encoder_from" if text_tower is None else "text_tower_from"
         before = [r for r in read_records(request.model) if r["part"] == "clip"]
-        if request.start == request.model:  # its record, which goes along, tells of it
+        if request.start is not None:  # the record of that, which goes along, tells of it
             return ["clip"], record
         return ["clip"], {**record, kept: [e for r in before for e in r.get(kept, [r])]}
     weights.save_pretrained(text_encoder_of(model), request.out / "model/pipeline/text_encoder")
