@@ -86,8 +86,9 @@ class Counterfactual:
             return self.image
         images = (self.factual, self.image, self.reconstruction)
         factual, edited, back = (torch.from_numpy(image)[None, None] for image in images)
+        (darker,) = only_darker(self.recipe, [self.source_prompt], [self.target_prompt])
         limit = self.recipe.residual_limit
-        return _array(composed(factual, edited, back, self.floor, limit)[0])
+        return _array(composed(factual, edited, back, self.floor, limit, darker)[0])
 
 
 def edit(

@@ -24,7 +24,7 @@ STRENGTH = 0.5  # how far up the noise levels a difference is measured (DiffEdit
 DRAWS = 4  # levels at which attention or differences are looked at
 THRESHOLD = 0.5  # of a map's maximum
 LIKELY = 0.3  # the chance from which on a cell may hold what is looked for
-LEAST = 1 / 8  # of all cells that may change: what is said to be there lies somewhere, if hidden
+LEAST = 1 / 12  # of all cells that may change: what is said to be there lies somewhere, if hidden
 REACH = 1 / 128  # of an image's width: how far a difference speaks for its neighbours
 
 

@@ -78,9 +78,9 @@ class Recipe:
     the source prompt by so much, a difference of cosines (`reading.chosen_floors`). What the
     autoencoder cannot render has edges of what was there; `residual_limit`, a share of full scale,
     is how much of it stays at most where the edit changes more than that. With `only_darker`
-    nothing becomes brighter where all that is asked is to take away what absorbs the beam
-    (`claims.takes_density`): what is brighter is the model's own grain. An edit passes where
-    S_CLIP >= `s_clip_threshold`. `seed` and the radiograph's content seed the noise of the
+    nothing that is composed becomes brighter where all that is asked is to take away what absorbs
+    the beam (`claims.takes_density`): what is brighter is the model's own grain. An edit passes
+    where S_CLIP >= `s_clip_threshold`. `seed` and the radiograph's content seed the noise of the
     inversions that draw any.
     """
 
@@ -144,8 +144,6 @@ class Recipe:
             raise self._error("push", "0, or a number above 0 and a guidance_scale other than 1")
         if self.residual_limit is not None and not 0 < self.residual_limit <= 1:
             raise self._error("residual_limit", "None or a share above 0, at most 1")
-        if self.only_darker and not self.residual:
-            raise self._error("only_darker", "False without residual composition")
         if self.target_margin is not None and not self.residual_floor:
             raise self._error("target_margin", "None without a residual_floor to come down from")
         if not (self.edits and self.inversion != "imagic") and (
@@ -212,7 +210,7 @@ RECIPES = {
         residual=True,
         context=True,
         mask="grounded",
-        detail=0.7,
+        detail=0.5,
         residual_limit=0.01,
         push=0.9,
         object_detail=0.6,
