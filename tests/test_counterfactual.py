@@ -143,7 +143,9 @@ def test_attention_control_matters(model, encoder, images):
 def test_the_residual_is_factual_plus_edited_minus_reconstruction(
     model, encoder, images, floor, limit
 ):
-    chosen = replace(FAST, residual_floor=floor, residual_limit=limit)
+    chosen = replace(
+        FAST, residual_floor=floor, residual_limit=limit, only_darker=limit is not None
+    )
     plain = edit(model, encoder, images, SOURCES, TARGETS, chosen)
     composed = edit(model, encoder, images, SOURCES, TARGETS, replace(chosen, residual=True))
     for a, b in zip(plain, composed, strict=True):
