@@ -149,9 +149,10 @@ def _scored(
     task: Task, recipe: Recipe, made: list[Counterfactual], judge: Classifier, reading: Reading
 ) -> pd.DataFrame:
     ends, limit = _ends(made), recipe.residual_limit
-    prompts = zip(*((one.source_prompt, one.target_prompt) for one in made), strict=True)
-    darker = only_darker(recipe, *(list(texts) for texts in prompts))
-    pictures = each_composed(*ends, chosen_floors(*ends, recipe, reading), limit, darker)[:, 0]
+    sources, targets = ([getattr(m, f"{end}_prompt") for m in made] for end in ("source", "target"))
+    darker = only_darker(recipe, sources, targets)
+    chosen = chosen_floors(*ends, recipe, reading, darker)
+    pictures = each_composed(*ends, chosen, limit, darker)[:, 0]
     seconds = float(np.mean([one.seconds for one in made]))
     cost = Cost(made[0].nfe, seconds)
     row = score(task, recipe.name, list(pictures.numpy()), judge, "", cost=cost)

@@ -575,6 +575,17 @@ def test_the_text_tower_can_be_kept(trained, tmp_path, monkeypatch):
     ).part_sha256("text_encoder")
 
 
+def test_a_record_names_where_a_kept_text_tower_and_a_start_come_from(
+    trained, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PRISM_OUTPUT", str(trained.parent))
+    ways = ["--set", "freeze_text=true", "--start", str(trained), "--model", str(trained)]
+    assert main(["train", "clip", *SMALL, *ways, "--out", str(tmp_path / "out")]) == 0
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    for key in ("start", "text_tower_from"):
+        assert [each["part"] for each in record[key]] == ["clip"], key
+
+
 def test_the_text_encoder_of_the_unet_can_be_left_alone(trained, tmp_path, monkeypatch):
     monkeypatch.setenv("PRISM_OUTPUT", str(trained.parent))
     copy = tmp_path / "mini"

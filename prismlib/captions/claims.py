@@ -41,7 +41,8 @@ def not_there(column: str) -> Claim:
 
 _NEGATED = re.compile(r"\b(?:no|without|negative for)\s+([a-z ]+)")
 _NORMAL = re.compile(r"\bno (significant )?finding|\bnormal\b")
-LUCENT = ("Pneumothorax", "Atelectasis", "Fracture")  # air, a collapsed lung, a gap in bone
+# Air, a lung that fell together and moved its neighbours, a gap in bone.
+_NO_DENSITY_ADDED = {"Pneumothorax", "Atelectasis", "Fracture"}
 _DEVICES = ("device", *(kind.replace("_", " ") for kind in DEVICE_KINDS))
 
 
@@ -90,7 +91,7 @@ def takes_density(source: str, target: str) -> bool:
     lung does, nor what moves its neighbours when it goes.
     """
     names = taken_away(source, target)
-    return bool(names) and not set(names) & set(LUCENT) and not taken_away(target, source)
+    return bool(names) and _NO_DENSITY_ADDED.isdisjoint(names) and not taken_away(target, source)
 
 
 def _said_to_be_there(text: str) -> list[str]:

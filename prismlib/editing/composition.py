@@ -46,9 +46,11 @@ def each_composed(
     darker: Sequence[bool] | None = None,
 ) -> Tensor:
     """The same with a floor of its own for each image, and whether it may only become darker."""
-    ends = factual.split(1), edited.split(1), reconstruction.split(1)
-    rows = zip(*ends, floors, darker or [False] * len(factual), strict=True)
-    return torch.cat([composed(*row[:4], limit, row[4]) for row in rows])
+    ends = zip(factual.split(1), edited.split(1), reconstruction.split(1), strict=True)
+    ways = zip(floors, darker or [False] * len(floors), strict=True)
+    return torch.cat(
+        [composed(*row, floor, limit, dark) for row, (floor, dark) in zip(ends, ways, strict=True)]
+    )
 
 
 def only_darker(recipe: Recipe, sources: Sequence[str], targets: Sequence[str]) -> list[bool]:

@@ -191,7 +191,7 @@ def _edit_batch(
     asked, tried = batch.completed(words), []
     for made in _variants(model, factual, asked, recipe, truncate, kept):
         ends = factual, made.edited, made.reconstruction
-        floors = chosen_floors(*ends, recipe, Reading(encoder, *texts))
+        floors = chosen_floors(*ends, recipe, Reading(encoder, *texts), darker)
         image = made.edited
         if recipe.residual:
             image = each_composed(*ends, floors, recipe.residual_limit, darker)

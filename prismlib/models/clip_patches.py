@@ -8,7 +8,6 @@ from torch.nn.functional import interpolate
 
 PATCHES = "vision_model.embeddings.patch_embedding.weight"
 POSITIONS = "vision_model.embeddings.position_embedding.weight"
-INDICES = "vision_model.embeddings.position_ids"
 
 
 def with_patches_of(model: Any, fresh: Any) -> Any:
@@ -21,8 +20,6 @@ def with_patches_of(model: Any, fresh: Any) -> Any:
     weights, expected = dict(model.state_dict()), fresh.state_dict()
     weights[PATCHES] = _filters(weights[PATCHES], expected[PATCHES].shape[-1])
     weights[POSITIONS] = _positions(weights[POSITIONS], len(expected[POSITIONS]) - 1)
-    if INDICES in expected:
-        weights[INDICES] = expected[INDICES]
     fresh.load_state_dict(weights)
     return fresh
 

@@ -27,7 +27,7 @@ from prismlib.models.places import find_places
 from prismlib.models.recording import NOTHING, Trained, described, record_of, recorded
 from prismlib.models.records import read_records
 from prismlib.models.request import Request
-from prismlib.models.rereading import REREAD, rereading
+from prismlib.models.rereading import rereading
 from prismlib.models.roles import auxiliary, find_role, targets
 from prismlib.models.sources import find_source, widths
 from prismlib.models.tokenizers import save_tokenizer
@@ -126,10 +126,6 @@ def _vae_of(model: str) -> Any:
     return LatentDiffusion.load(model).vae.float()
 
 
-def _unet_of(model: str, base: str) -> Any:
-    return LatentDiffusion.load(model, base=base).unet.float()
-
-
 def _clip_of(model: str, part: str) -> Any:
     return ImageTextEncoder.load(model, part=part).model.float()
 
@@ -199,7 +195,7 @@ def _train_clip(request: Request, settings: ClipSettings) -> Trained:
     if text_tower is not None or settings.keep_text_encoder:
         kept = "text_encoder_from" if text_tower is None else "text_tower_from"
         before = [r for r in read_records(request.model) if r["part"] == "clip"]
-        if request.start is not None:  # the record of that, which goes along, tells of it
+        if text_tower is None and request.start is not None:  # its record, which goes along, tells
             return ["clip"], record
         return ["clip"], {**record, kept: [e for r in before for e in r.get(kept, [r])]}
     weights.save_pretrained(text_encoder_of(model), request.out / "model/pipeline/text_encoder")
@@ -222,7 +218,7 @@ def _text_side(request: Request, settings: ClipSettings) -> tuple[Any, Any, dict
 
 
 def _train_unet(request: Request, settings: UnetSettings) -> Trained:
-    model = _with_unet(request, settings.seed)
+    model, begun = _with_unet(request, settings.seed)
     if settings.subjects == NORMAL:
         data = request.prepared(open_pool(request.profile, NORMAL, request.cohort_size))
     else:
@@ -231,7 +227,9 @@ def _train_unet(request: Request, settings: UnetSettings) -> Trained:
     with ranks.leader_first():
         inputs = cache_inputs(model, data, settings, request.report)
         fixed = cache_inputs(model, held_out, settings, request.report)
-    _reread(request, model, lambda: caption_pool(data, settings)[0])
+    if begun is not None:
+        rereading(model.unet, begun, model, caption_pool(data, settings)[0])
+        del begun  # its frozen parts are not needed any more
     unet = trainable(model.unet, settings.whole_prompt)
     measured = UnetObjective(unet, model.scheduler, fixed, replace(settings, timestep_centre=0.0))
     objective = UnetObjective(unet, model.scheduler, inputs, settings)
@@ -243,24 +241,19 @@ def _train_unet(request: Request, settings: UnetSettings) -> Trained:
     return [folder], record_of(run, data, {"validation_noise_mse": validation_loss(measured)})
 
 
-def _with_unet(request: Request, seed: int) -> LatentDiffusion:
-    """The frozen parts, and the U-Net to train: that of `start`, or one drawn from a seed."""
+def _with_unet(request: Request, seed: int) -> tuple[LatentDiffusion, LatentDiffusion | None]:
+    """The frozen parts with the U-Net to train, that of `start` or one drawn from a seed.
+
+    And the model that it began in, if that is another.
+    """
+    load = partial(LatentDiffusion.load, device=ranks.device())
     if request.start == request.model:
-        return LatentDiffusion.load(request.model, device=ranks.device())
+        return load(request.model), None
+    if request.start is not None:
+        begun = load(request.start, base=request.model)
+        return load(request.model, unet=begun.unet.float().requires_grad_(True)), begun
     sizes = widths(find_source(request.model))
-    unet = _first(
-        request, partial(_unet_of, base=request.model), lambda: architectures.unet(*sizes), seed
-    )
-    return LatentDiffusion.load(request.model, device=ranks.device(), unet=unet)
-
-
-def _reread(request: Request, model: LatentDiffusion, texts: Callable[[], list[str]]) -> None:
-    """Let a U-Net that began with another text encoder read with this model's."""
-    if request.start in (None, request.model):
-        return
-    before = LatentDiffusion.load(request.start, base=request.model, device=model.device)
-    if before.part_sha256("text_encoder") != model.part_sha256("text_encoder"):
-        rereading(model.unet, before, model, texts()[:REREAD])
+    return load(request.model, unet=_seeded(lambda: architectures.unet(*sizes), seed)), None
 
 
 def _train_classifier(request: Request, settings: ClassifierSettings) -> Trained:

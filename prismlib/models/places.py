@@ -24,7 +24,7 @@ from prismlib.models.data import BLOCK, PROCESSES, TrainingImages, alone_in
 Maps = npt.NDArray[np.uint8]
 
 CELLS = 64  # a side; 8 pixels of 512 each
-FILE, UNDONE = "lies.npy", "lies.part.npy"
+FILE, UNDONE = "places-2.npy", "places-2.part.npy"  # 1 had whole hearts for large ones
 ALONE = 4  # blocks; for fewer, starting processes takes longer than the work
 
 

@@ -62,7 +62,7 @@ class GroundingObjective(Objective):
         self.settings = settings
         self.names = (ANY_DEVICE, *places.names)
         self.kinds = [i for i, name in enumerate(places.names) if name in DEVICE_KINDS]
-        texts, self.texts = wordings(self.names)
+        texts, self.texts = sentences(self.names)
         parts = [model.embed(texts[i : i + 256]).cpu() for i in range(0, len(texts), 256)]
         self.embeddings = torch.cat(parts)
         side = latents.shape[-1]
@@ -141,7 +141,7 @@ class GroundingObjective(Objective):
         return found
 
 
-def wordings(names: Sequence[str]) -> tuple[list[str], list[list[int]]]:
+def sentences(names: Sequence[str]) -> tuple[list[str], list[list[int]]]:
     """Texts that ask for names, and which of them ask for each, the first being its `sentence`."""
     texts: list[str] = []
     of_name = []
@@ -179,8 +179,7 @@ def grounded(
             latents = cached_latents(model, data, request.report)
         sets.append((data, places, latents))
     network = trainable(with_one_output(start) if request.start is None else start)
-    if begun.part_sha256("text_encoder") != model.part_sha256("text_encoder"):
-        rereading(network, begun, model, wordings(sets[0][1].names)[0])
+    rereading(network, begun, model, sentences(sets[0][1].names)[0])
     objectives = [
         GroundingObjective(network, latents, places, model, settings) for _, places, latents in sets
     ]

@@ -190,11 +190,11 @@ class Scene:
         for name in SIGNS:
             sign = self.sign(subject, name) if subject.severity[name] else None
             masks[name] = empty if sign is None else sign.mask
-        for name, outline in zip(SHAPES, (self.heart, self.mediastinum), strict=True):
+        organs = {"heart": self.heart, "mediastinum": self.mediastinum}
+        for name, (organ, drawn) in zip(SHAPES, organs.items(), strict=True):
             masks[name] = empty
             if subject.severity[name]:
-                without = intervene(subject, {name: 0})
-                masks[name] = (outline(subject) > 0.5) & ~(outline(without) > 0.5)
+                masks[name] = masks[organ] & ~(drawn(intervene(subject, {name: 0})) > 0.5)
         for kind in DEVICE_KINDS:
             on = kind in subject.devices
             masks[kind] = self.device(subject, kind).footprint > CHANGED if on else empty
