@@ -1,5 +1,6 @@
 """Figures give their axes back, and a wrong scale, sign or order in a picture fails here."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
@@ -167,6 +168,17 @@ def test_heads_show_before_and_after_on_a_centred_scale():
     assert list(before.get_xdata()) == [2, -1] and list(after.get_xdata()) == [-3, -1]
     weights = [label.get_fontweight() for label in ax.get_yticklabels()]
     assert weights == ["bold", "normal"]
+
+
+@pytest.mark.parametrize("reach", [0.5, 3, 6, 12, 25])
+def test_probabilities_above_a_logit_scale_leave_each_other_room(reach):
+    ax = figures.plot_logits([reach], [-reach], ["a"])
+    ax.figure.canvas.draw()
+    upper = next(each for each in ax.child_axes if each.get_xlabel() == "probability")
+    labels = [each for each in upper.get_xticklabels() if each.get_text()]
+    assert "0.5" in [each.get_text() for each in labels] and len(labels) >= 3
+    spans = [each.get_window_extent() for each in labels]
+    assert all(one.x1 < other.x0 for one, other in pairwise(spans))
 
 
 def test_each_head_has_its_own_decision_boundary():

@@ -146,9 +146,15 @@ def plot_logits(
 
 
 def _probability_scale(ax: Axes, reach: float) -> None:
-    """A second scale above a logit axis that reads the same places as probabilities."""
+    """A second scale above a logit axis that reads the same places as probabilities.
+
+    Of them as many as leave each other room.
+    """
     ax.set_xlim(-reach, reach)
-    shown = [p for p in (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999) if abs(_logit(p)) <= reach]
+    shown = [0.5]
+    for p in (0.1, 0.01, 0.001):
+        if reach / 5 <= abs(_logit(p)) - abs(_logit(shown[-1])) and abs(_logit(p)) <= reach:
+            shown = [p, *shown, 1 - p]
     upper = ax.secondary_xaxis("top")
     upper.set_xticks([_logit(p) for p in shown], [f"{p:g}" for p in shown])
     upper.set_xlabel("probability")
