@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from prismlib.captions import EDIT_PROMPTS, ONE_THING
 from prismlib.captions.claims import named
 from prismlib.cohorts.labels import ATTRIBUTES, LABELS, SHOWN_ATTRIBUTES
-from prismlib.editing.context import contexts
+from prismlib.editing.context import BENEATH, contexts
 from prismlib.editing.counterfactual import Recipe, edit
 
+HELD = (*SHOWN_ATTRIBUTES, "Edema")
 SILENT = "chest x-ray of the patient", "an x-ray of the patient"
 RECIPE = Recipe("held", "virtual", 4, 3.0, context=True)
 
@@ -19,16 +20,17 @@ class Oracle:
     """An encoder to whom each image is its own answers: of each attribute +1 there, -1 not."""
 
     def embed_texts(self, texts):
-        rows = [[0.0] * len(SHOWN_ATTRIBUTES) for _ in texts]
+        rows = [[0.0] * len(HELD) for _ in texts]
         for row, text in zip(rows, texts, strict=True):
-            for place, name in enumerate(SHOWN_ATTRIBUTES):
+            for place, name in enumerate(HELD):
                 if name in named(text):
                     row[place] = -1.0 if " no " in text else 1.0
         return torch.tensor(rows)
 
 
 def context(answers, source, target, tokenizer):
-    (words,) = contexts(Oracle(), torch.tensor([answers]), [source], [target], tokenizer)
+    seen = torch.tensor([[*answers, *[-1.0] * (len(HELD) - len(answers))]])
+    (words,) = contexts(Oracle(), seen, [source], [target], tokenizer)
     return words
 
 
@@ -73,7 +75,38 @@ def test_no_prompt_is_contradicted(answers):
     for prompt in (*ONE_THING.values(), *EDIT_PROMPTS.values()):
         words = context(answers, prompt.source, prompt.target, Long())
         assert not named(words) & (named(prompt.source) | named(prompt.target))
-        assert named(words) <= set(ATTRIBUTES)
+        assert named(words) <= {*ATTRIBUTES, *BENEATH["Pleural Effusion"]}
+
+
+@pytest.mark.parametrize(("seen", "said"), [(1.0, "with edema"), (-1.0, "with no edema")])
+def test_what_an_effusion_may_hide_is_held_where_it_is_taken_away(model, seen, said):
+    """Fluid lies over the lung; a device or a large heart is taken away without such words."""
+    answers = [1.0, -1.0, -1.0, seen]
+    prompt = ONE_THING["effusion"]
+    words = context(answers, prompt.source, prompt.target, model.tokenizer)
+    assert words == f", with no cardiomegaly, with no support devices, {said}"
+    assert "edema" not in context(answers, prompt.target, prompt.source, model.tokenizer)  # added
+    for other in ("devices", "cardiomegaly"):
+        prompt = ONE_THING[other]
+        assert "edema" not in context(answers, prompt.source, prompt.target, model.tokenizer)
+    asked = "x-ray with edema and pleural effusion", "x-ray with edema"
+    assert "edema" not in context(answers, *asked, model.tokenizer)
+
+
+def test_what_lies_beneath_is_left_out_first(model):
+    """A prompt that has room for the three attributes alone keeps these."""
+    prompt, answers = ONE_THING["effusion"], [1.0, -1.0, -1.0, 1.0]
+
+    class Limited:
+        model_max_length = 999
+
+        def __call__(self, texts, **_):
+            return {"input_ids": [text.split() for text in texts]}
+
+    whole = context(answers, prompt.source, prompt.target, Limited())
+    Limited.model_max_length = len((prompt.target + whole).split()) - 1
+    less = context(answers, prompt.source, prompt.target, Limited())
+    assert whole == f"{less}, with edema" and "no support devices" in less
 
 
 def test_what_would_be_cut_is_not_said(model):

@@ -1,5 +1,6 @@
 """Ways to say that something is there or is not: those trained on, and those never trained on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,9 +80,9 @@ def ask(attribute: str, rng: np.random.Generator) -> tuple[str, str]:
     return wording.pair(attribute, pick(rng, names_of(attribute)))
 
 
-def questions(wording: Wording) -> dict[str, tuple[str, str]]:
+def questions(wording: Wording, names: Sequence[str] = ATTRIBUTES) -> dict[str, tuple[str, str]]:
     """For each attribute its sentence and its negation's."""
-    return {name: wording.pair(name, names_of(name)[0]) for name in ATTRIBUTES}
+    return {name: wording.pair(name, names_of(name)[0]) for name in names}
 
 
 def pick(rng: np.random.Generator, options: tuple[str, ...] | list[str]) -> str:

@@ -30,10 +30,12 @@ def pictures_of(encoder: Any, images: Bytes | Tensor, batch_size: int = 32) -> T
     return torch.cat(parts)
 
 
-def margins(encoder: Any, pictures: Tensor, wording: Wording) -> dict[str, np.ndarray]:
+def margins(
+    encoder: Any, pictures: Tensor, wording: Wording, names: Sequence[str] = ATTRIBUTES
+) -> dict[str, np.ndarray]:
     """For each attribute, by how much its sentence is nearer than its negation, (n,)."""
     found = {}
-    for attribute, pair in questions(wording).items():
+    for attribute, pair in questions(wording, names).items():
         texts = normalize(encoder.embed_texts(pair), dim=-1).cpu()
         found[attribute] = (pictures @ (texts[0] - texts[1])).numpy()
     return found
