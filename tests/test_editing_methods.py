@@ -17,7 +17,8 @@ from prismlib.editing.counterfactual import edit
 from prismlib.editing.inversion import ddim_invert, invert, noise_path, null_text
 from prismlib.editing.masks import Region, from_regions, without_faint
 from prismlib.editing.prompts import align_prompts
-from prismlib.editing.recipe import RECIPES, Recipe
+from prismlib.editing.recipe import Recipe
+from prismlib.editing.recipes import RECIPES
 from prismlib.editing.reconstruction import reconstruct
 from prismlib.editing.schedule import (
     Schedule,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from prismlib.editing.imagic import imagine
-from prismlib.editing.recipe import OTHERS
+from prismlib.editing.recipes import OTHERS
 from prismlib.errors import UsageError
 from prismlib.models.pipeline import LatentDiffusion
 

@@ -14,7 +14,7 @@ from prismlib.cohorts.radiographs import Radiograph, read_radiograph, read_regio
 from prismlib.commands.edit import BUNDLED
 from prismlib.commands.edit_requests import Request
 from prismlib.commands.edit_results import Result
-from prismlib.editing.recipe import find_recipe
+from prismlib.editing.recipes import find_recipe
 from prismlib.errors import UsageError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from prismlib.cohorts.radiographs import Radiograph, to_original
 from prismlib.commands.edit_dicom import write_dicom
 from prismlib.commands.edit_marks import DISCLAIMER, marks
 from prismlib.commands.edit_requests import Request
-from prismlib.editing.recipe import find_recipe
+from prismlib.editing.recipes import find_recipe
 from prismlib.errors import PrismError, UsageError
 
 if TYPE_CHECKING:

@@ -28,7 +28,8 @@ from prismlib.editing.masks import (
     check_regions,
 )
 from prismlib.editing.reading import Reading, chosen_floors
-from prismlib.editing.recipe import CONTROLS, OTHERS, RECIPES, Recipe, find_recipe
+from prismlib.editing.recipe import Recipe
+from prismlib.editing.recipes import CONTROLS, OTHERS, RECIPES, find_recipe
 from prismlib.editing.schedule import Schedule
 from prismlib.errors import UsageError
 from prismlib.progress import progress
