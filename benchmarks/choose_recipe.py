@@ -8,7 +8,7 @@ too) by the sentences of `captions.ONE_THING`. How they are composed can be chan
 again, so each is scored in several ways: at every floor below which a change is dropped, at the
 floors that the image-text encoder chooses image by image (`target_margin`), with several limits to
 what stays of what the autoencoder lost (`residual_limit`), and where it may become brighter or not
-(`only_darker`). One setting has to serve all tasks: a candidate counts by its worst one. Best is,
+(`only_darker`); one that insists is scored as it composes itself. One setting has to serve all tasks: a candidate counts by its worst one. Best is,
 among those whose error outside the true mask is at most half of the autoencoder's and, if any, at
 most 0.6 of doing nothing's inside it, what flips the judge most often: in its worst task, of equals
 on average over the tasks, of equals again what is nearest to the true counterfactual inside.
@@ -35,6 +35,7 @@ from prismlib.cohorts.phantom.cohort import PhantomCohort
 from prismlib.editing.composition import each_composed, only_darker
 from prismlib.editing.counterfactual import Counterfactual, Recipe, edit
 from prismlib.editing.reading import Reading, chosen_floors
+from prismlib.editing.recipe import Insistence
 from prismlib.editing.reconstruction import autoencoded
 from prismlib.measures.positives import positives
 from prismlib.measures.scorecard import Cost, Task, as_table, score
@@ -76,12 +77,23 @@ def candidates() -> Iterator[Recipe]:
         for share in (0.3, 0.6):  # of the steps keep the source's self-attention
             kept = f"{name}-self{share:g}"
             yield replace(plain, name=kept, attention="prompt-to-prompt", self_replace=share)
-    pushes = product((8, 10, 12), (0.6, 0.8, 0.9, 1.0, 1.2), (0.5, 0.6, 0.7, 0.8, 0.9, 1.0))
+    details = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    pushes = product((8, 10, 12), (0.6, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3), details)
     for (steps, push, detail), (own, scale) in product(pushes, product((0.5, 0.6, 0.7), (2, 3, 4))):
         name = f"m{steps}-p{push:g}-d{detail:g}-o{own:g}-g{scale:g}"
         bounded = {"mask": "grounded", "context": True, "push": push, "detail": detail}
         objects = {"object_detail": own, "object_scale": float(scale)}
-        yield Recipe(name, "virtual", steps, 20.0, negative="source", **bounded, **objects)
+        plain = Recipe(name, "virtual", steps, 20.0, negative="source", **bounded, **objects)
+        yield plain
+        for margin, firmly, less in product((0.3, 0.35, 0.4), (1.6, 2.0), (0.3, 0.4)):
+            yield replace(
+                plain,
+                name=f"{name}-i{margin:g}-p{firmly:g}-d{less:g}",
+                insist=Insistence(margin, 30.0, firmly, less),
+                residual=True,  # it is what is composed that is read
+                residual_limit=LIMITS[0],
+                only_darker=True,
+            )
     for (steps, strength), scale in product(levels, (2, 3, 4, 5, 6, 8)):
         name = f"d{steps}-s{strength:g}-g{scale}"
         plain = Recipe(name, "delta", steps, float(scale), strength=strength, negative="source")
@@ -112,6 +124,7 @@ def main() -> None:
         for recipe in chosen:
             made = edit(model, encoder, task.factual, *texts, recipe, args.batch_size)
             ways = COMPOSITIONS if recipe.mask == "none" else BOUNDED
+            ways = ({},) if recipe.residual else ways
             for how in ways:
                 composed = replace(recipe, residual=True, **how)
                 rows.append(_scored(task, composed, made, judge, reading))
@@ -149,12 +162,14 @@ def _scored(
     task: Task, recipe: Recipe, made: list[Counterfactual], judge: Classifier, reading: Reading
 ) -> pd.DataFrame:
     ends, limit = _ends(made), recipe.residual_limit
+    seconds = float(np.mean([one.seconds for one in made]))
+    cost = Cost(float(np.mean([one.nfe for one in made])), seconds)
     sources, targets = ([getattr(m, f"{end}_prompt") for m in made] for end in ("source", "target"))
     darker = only_darker(recipe, sources, targets)
     chosen = chosen_floors(*ends, recipe, reading, darker)
     pictures = each_composed(*ends, chosen, limit, darker)[:, 0]
-    seconds = float(np.mean([one.seconds for one in made]))
-    cost = Cost(made[0].nfe, seconds)
+    if made[0].recipe.residual:
+        pictures = torch.from_numpy(np.stack([one.image for one in made]))
     row = score(task, recipe.name, list(pictures.numpy()), judge, "", cost=cost)
     how = {"floor": recipe.residual_floor, "target_margin": recipe.target_margin}
     return as_table([row]).assign(**how, residual_limit=limit, only_darker=recipe.only_darker)

@@ -25,6 +25,8 @@ class FakeEdit:
     context: str = ""
     floor: float = 0.0
     mask_share: float = 0.25
+    margin: float = 0.3
+    insisted: bool = False
 
     @property
     def difference(self) -> np.ndarray:

@@ -19,6 +19,7 @@ from prismlib.editing.counterfactual import (
     find_recipe,
 )
 from prismlib.editing.reading import Reading
+from prismlib.editing.recipe import Insistence
 from prismlib.errors import UsageError
 
 SOURCES = [
@@ -55,6 +56,7 @@ ALL = [
     VIRTUAL,
     DELTA,
     LEAST,
+    replace(VIRTUAL, name="insisting", insist=Insistence(0.0, 9.0, 0.0, 1.0)),
     replace(PAPER, name="sdedit", inversion="noise", strength=0.75),
     replace(SHARED, name="blended", blend=0.3, word_weight=2.0),
     replace(VIRTUAL, name="context", context=True),
@@ -175,6 +177,65 @@ def test_what_is_enough_decides_how_much_is_kept(model, encoder, images):
         bare = edit(model, encoder, images, SOURCES, TARGETS, plain)
         for one, other in zip(chosen, bare, strict=True):
             assert_images_equal(other.composed(), one.image)
+
+
+FIRM = Insistence(margin=0.0, guidance_scale=9.0, push=0.0, detail=1.0)
+
+
+def insisting(margin):
+    return replace(VIRTUAL, name="insisting", insist=replace(FIRM, margin=margin))
+
+
+def test_who_is_read_as_asked_is_edited_once(model, encoder, images):
+    plain = edit(model, encoder, images, SOURCES, TARGETS, VIRTUAL)
+    content = edit(model, encoder, images, SOURCES, TARGETS, insisting(-2.0))
+    for one, other in zip(content, plain, strict=True):
+        assert_images_equal(one.image, other.image)
+        assert (one.nfe, one.margin, one.insisted) == (other.nfe, other.margin, False)
+
+
+def test_insisting_keeps_the_one_that_is_nearer_and_counts_both(model, encoder, images):
+    recipe = insisting(2.0)  # nobody is ever read so
+    once = edit(model, encoder, images, SOURCES, TARGETS, VIRTUAL)
+    firm = edit(model, encoder, images, SOURCES, TARGETS, recipe.firmly)
+    made = edit(model, encoder, images, SOURCES, TARGETS, recipe, batch_size=2)
+    for first, second, one in zip(once, firm, made, strict=True):
+        assert one.insisted == (second.margin > first.margin)
+        assert one.margin == pytest.approx(max(first.margin, second.margin), abs=1e-5)
+        assert_images_equal(one.image, (second if one.insisted else first).image)
+        assert one.nfe == first.nfe + second.nfe and one.recipe == recipe
+    assert abs(firm[0].image - once[0].image).max() > 1e-3
+
+
+def test_only_those_who_are_not_read_as_asked_are_edited_again(model, encoder, images):
+    once = edit(model, encoder, images, SOURCES, TARGETS, VIRTUAL)
+    middle = sorted(one.margin for one in once)[1]
+    made = edit(model, encoder, images, SOURCES, TARGETS, insisting(middle - 1e-4))
+    assert [one.nfe > first.nfe for one, first in zip(made, once, strict=True)] == [
+        first.margin < middle - 1e-4 for first in once
+    ]
+    assert sum(one.nfe > first.nfe for one, first in zip(made, once, strict=True)) == 1
+
+
+def test_where_settings_for_objects_hold_nobody_insists(model, encoder, images):
+    objects = replace(insisting(2.0), object_scale=3.0, object_detail=1.0)
+    devices, effusion, _ = edit(model, encoder, images, SOURCES, TARGETS, objects)
+    assert effusion.nfe == 2 * devices.nfe and not devices.insisted
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"inversion": "identity"},
+        {"sweep": (0.5,)},
+        {"insist": replace(FIRM, margin=3.0)},
+        {"insist": replace(FIRM, push=-1.0)},
+        {"insist": replace(FIRM, detail=1.5)},
+    ],
+)
+def test_insistence_that_cannot_be_is_refused(wrong):
+    with pytest.raises(UsageError, match="insisting"):
+        replace(insisting(0.0), **{"attention": "none", **wrong})
 
 
 def test_evaluations_are_counted_where_they_are_made(model, encoder, images, evaluations):

@@ -182,6 +182,7 @@ def test_a_change_that_should_be_bounded_and_is_not_is_told(
     code, _, _ = edit(capsys, image, *words, "--out", folder)
     record = json.loads((folder / "chest.json").read_text())
     assert code == 0 and record["mask_share"] == share
+    assert (record["margin"], record["insisted"]) == (0.3, False)
     assert any("--recipe ungrounded" in note for note in record["notes"]) is said
 
 

@@ -226,6 +226,8 @@ def _record(
         },
         "unfamiliarity": _unfamiliarity(result),
         "self_replace": edited.self_replace,
+        "margin": edited.margin,
+        "insisted": edited.insisted,
         "nfe": edited.nfe,
         "seconds": edited.seconds,
         "recipe": asdict(edited.recipe),

@@ -1,7 +1,7 @@
 """Counterfactuals: the image that would have been, had the prompt been another one."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,27 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from prismlib.captions.claims import takes_device
 from prismlib.editing.alignment import s_clip
-from prismlib.editing.bounds import bounds
-from prismlib.editing.branches import (
-    embed_prompts,
-    prompt_to_prompt,
-    sample_branches,
-)
-from prismlib.editing.cache import NETWORK, InversionCache
+from prismlib.editing.batches import Batch, variants
+from prismlib.editing.cache import InversionCache
 from prismlib.editing.composition import composed, each_composed, only_darker
 from prismlib.editing.context import contexts
-from prismlib.editing.imagic import imagine
-from prismlib.editing.inversion import Inversion, content_seed, invert
-from prismlib.editing.masks import (
-    Masks,
-    Region,
-    check_regions,
-)
+from prismlib.editing.masks import Region, check_regions
 from prismlib.editing.reading import Reading, chosen_floors
 from prismlib.editing.recipe import Recipe
 from prismlib.editing.recipes import CONTROLS, OTHERS, RECIPES, find_recipe
-from prismlib.editing.schedule import Schedule
 from prismlib.errors import UsageError
 from prismlib.progress import progress
 
@@ -53,9 +42,11 @@ class Counterfactual:
     gives back. `context` is what both prompts were completed by, if the recipe asks for that;
     `floor` what residual composition drops, the recipe's `residual_floor` or what was enough;
     `mask_share` the share of the latents' cells that the recipe's mask lets change, 1 without any.
-    `passed` says whether S_CLIP reached the recipe's threshold; `self_replace` is the
-    value of a sweep that was kept, or the recipe's own. `nfe` counts U-Net evaluations, those of a
-    kept inversion too, and `seconds` the time that it took now, for this image.
+    `passed` says whether S_CLIP reached the recipe's threshold; `margin` is by how much the target
+    prompt is nearer to the image than the source prompt, a difference of cosines, and `insisted`
+    whether the image that a recipe made by insisting is the one that was kept; `self_replace` is
+    the value of a sweep that was kept, or the recipe's own. `nfe` counts U-Net evaluations, those
+    of a kept inversion too, and `seconds` the time that it took now, for this image.
     """
 
     factual: Image
@@ -72,6 +63,8 @@ class Counterfactual:
     context: str = ""
     floor: float = 0.0
     mask_share: float = 1.0
+    margin: float = 0.0
+    insisted: bool = False
 
     @property
     def difference(self) -> Image:
@@ -128,52 +121,40 @@ def edit(
     return counterfactuals
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What is edited in one pass."""
+def _edit_batch(
+    model: "LatentDiffusion",
+    encoder: "ImageTextEncoder",
+    batch: Batch,
+    recipe: Recipe,
+    truncate: bool,
+    kept: "InversionCache | None",
+) -> list[Counterfactual]:
+    """The counterfactuals of a batch; of those not read as asked, a firmer one if it is nearer."""
+    found = _edit_once(model, encoder, batch, recipe, truncate, kept)
+    again = [row for row, first in enumerate(found) if _asks_again(first, recipe)]
+    if again:
+        firm = _edit_once(model, encoder, batch.only(again), recipe.firmly, truncate, kept)
+        for row, second in zip(again, firm, strict=True):
+            first, nearer = found[row], second.margin > found[row].margin
+            found[row] = replace(
+                second if nearer else first,
+                recipe=recipe,
+                nfe=first.nfe + second.nfe,
+                seconds=first.seconds + second.seconds,
+                insisted=nearer,
+            )
+    return found
 
-    images: Sequence[Image]
-    sources: Sequence[str]
-    targets: Sequence[str]
-    regions: Sequence[Region] | None = None
 
-    @property
-    def pixels(self) -> Tensor:
-        """The images as (B, 1, H, W)."""
-        return torch.from_numpy(np.stack(self.images).astype(np.float32))[:, None]
-
-    def completed(self, words: Sequence[str]) -> "Batch":
-        """The same with words of its own after both prompts of each image."""
-        sources = [text + more for text, more in zip(self.sources, words, strict=True)]
-        targets = [text + more for text, more in zip(self.targets, words, strict=True)]
-        return replace(self, sources=sources, targets=targets)
-
-    def seeds(self, seed: int) -> list[int]:
-        """A seed for each image's noise, of its content and `seed`, whatever stands beside it."""
-        return [content_seed(image, seed) for image in self.images]
-
-
-@dataclass(frozen=True)
-class _Made:
-    """Edited images and reconstructions (B, 1, H, W), and U-Net evaluations for each image.
-
-    `evaluations` count those of the values of a sweep that were tried before; `masks` are None
-    where anything may change.
-    """
-
-    edited: Tensor
-    reconstruction: Tensor
-    evaluations: Sequence[int]
-    self_replace: float = 0.0
-    masks: Masks | None = None
-
-    def mask_share(self, row: int) -> float:
-        """The share of an image's cells that may change."""
-        return 1.0 if self.masks is None else float(self.masks.edit[row].float().mean())
+def _asks_again(made: Counterfactual, recipe: Recipe) -> bool:
+    if recipe.insist is None or made.margin >= recipe.insist.margin:
+        return False
+    settled = recipe.object_scale is not None and recipe.object_detail is not None
+    return not (settled and takes_device(made.source_prompt, made.target_prompt))
 
 
 @torch.no_grad()
-def _edit_batch(
+def _edit_once(
     model: "LatentDiffusion",
     encoder: "ImageTextEncoder",
     batch: Batch,
@@ -189,19 +170,21 @@ def _edit_batch(
     if recipe.context and recipe.edits:
         words = contexts(encoder, before, batch.sources, batch.targets, model.tokenizer)
     darker = only_darker(recipe, batch.sources, batch.targets)
-    asked, tried = batch.completed(words), []
-    for made in _variants(model, factual, asked, recipe, truncate, kept):
+    asked, tried, reading = batch.completed(words), [], Reading(encoder, *texts)
+    for made in variants(model, factual, asked, recipe, truncate, kept):
         ends = factual, made.edited, made.reconstruction
-        floors = chosen_floors(*ends, recipe, Reading(encoder, *texts), darker)
+        floors = chosen_floors(*ends, recipe, reading, darker)
         image = made.edited
         if recipe.residual:
             image = each_composed(*ends, floors, recipe.residual_limit, darker)
-        scores = s_clip(before, encoder.embed_images(image), *texts).tolist()
-        tried.append((image, made, scores, floors))
+        after = encoder.embed_images(image)
+        scores: list[float] = s_clip(before, after, *texts).tolist()
+        margins: list[float] = reading.margins_of(after).tolist()
+        tried.append((image, made, scores, floors, margins))
     seconds = (time.perf_counter() - started) / len(batch.images)
     found = []
     for row, factual_image in enumerate(batch.images):
-        image, made, scores, floors = max(tried, key=lambda one: one[2][row])
+        image, made, scores, floors, margins = max(tried, key=lambda one: one[2][row])
         found.append(
             Counterfactual(
                 factual_image,
@@ -218,74 +201,10 @@ def _edit_batch(
                 words[row],
                 floors[row],
                 made.mask_share(row),
+                margins[row],
             )
         )
     return found
-
-
-def _variants(
-    model: "LatentDiffusion",
-    factual: Tensor,
-    batch: Batch,
-    recipe: Recipe,
-    truncate: bool,
-    kept: "InversionCache | None",
-) -> Iterator[_Made]:
-    """The results that a recipe chooses from, one unless it sweeps; evaluations add up."""
-    if recipe.inversion == "identity":
-        yield _Made(factual, factual, (0,) * len(factual))
-        return
-    latents = model.encode(factual)
-    if recipe.inversion == "autoencoder":
-        decoded = model.decode(latents)
-        yield _Made(decoded, decoded, (0,) * len(factual))
-        return
-    prompts = embed_prompts(model, batch.sources, batch.targets, recipe, truncate)
-    seeds = batch.seeds(recipe.seed)
-    if recipe.inversion == "imagic":
-        imagined = imagine(model, latents, prompts.target, recipe, seeds)
-        ends = model.decode(imagined.edited), model.decode(imagined.reconstruction)
-        yield _Made(*ends, imagined.evaluations)
-        return
-    inversion = _inverted(model, latents, prompts.source, batch, recipe, seeds, kept)
-    texts = batch.sources, batch.targets
-    masks, spent = bounds(model, inversion, prompts, texts, batch.regions, recipe, seeds)
-    asked = [once + more for once, more in zip(inversion.evaluations, spent, strict=True)]
-    length, reconstruction = prompts.source.shape[1], None
-    for self_replace in recipe.sweep or (recipe.self_replace,):
-        chosen = replace(recipe, self_replace=self_replace)
-        control = prompt_to_prompt(model, batch.sources, batch.targets, chosen, length)
-        made = sample_branches(model, inversion, prompts, control, chosen, masks)
-        asked = [evaluations + made.evaluations for evaluations in asked]
-        if reconstruction is None:
-            reconstruction = model.decode(made.source)
-        ends = model.decode(made.target), reconstruction
-        yield _Made(*ends, tuple(asked), self_replace, masks)
-
-
-def _inverted(
-    model: "LatentDiffusion",
-    latents: Tensor,
-    embeddings: Tensor,
-    batch: Batch,
-    recipe: Recipe,
-    seeds: Sequence[int],
-    kept: InversionCache | None,
-) -> Inversion:
-    """The paths of a batch, those that are kept already read, the others made and kept."""
-    if kept is None or recipe.inversion not in NETWORK:
-        return invert(model, latents, embeddings, recipe, seeds)
-    names = kept.names(model, batch.images, batch.sources, recipe)
-    schedule = Schedule.of(model.scheduler, recipe.steps, recipe.strength)
-    found = [kept.read(name, schedule) for name in names]
-    missing = [row for row, one in enumerate(found) if one is None]
-    if missing:
-        some = [seeds[row] for row in missing]
-        made = invert(model, latents[missing], embeddings[missing], recipe, some)
-        for place, row in enumerate(missing):
-            found[row] = made.row(place)
-            kept.write(names[row], made.row(place))
-    return Inversion.joined([one.to(model.device) for one in found if one is not None])
 
 
 def _array(image: Tensor) -> Image:

@@ -25,7 +25,11 @@ class Reading:
 
     def margins(self, images: Tensor) -> Tensor:
         """By how much the target text is nearer to images (B, 1, H, W) than the source, (B,)."""
-        seen = normalize(self.encoder.embed_images(images), dim=-1)
+        return self.margins_of(self.encoder.embed_images(images))
+
+    def margins_of(self, embeddings: Tensor) -> Tensor:
+        """The same of the encoder's embeddings (B, D) of images."""
+        seen = normalize(embeddings, dim=-1)
         return (seen * (normalize(self.target, dim=-1) - normalize(self.source, dim=-1))).sum(-1)
 
 

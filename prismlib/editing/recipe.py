@@ -1,6 +1,6 @@
 """What a recipe is: which inversion, how many steps, which attention control."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from prismlib.errors import UsageError
@@ -36,6 +36,20 @@ SHARES = (
 
 
 @dataclass(frozen=True)
+class Insistence:
+    """How an image is edited once more that the image-text encoder does not read as asked.
+
+    It does where the target prompt is nearer than the source prompt by `margin`, a difference of
+    cosines. `guidance_scale`, `push` and `detail` take the place of the recipe's.
+    """
+
+    margin: float
+    guidance_scale: float
+    push: float
+    detail: float
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One way to make a counterfactual; the same for every subject and every task.
 
@@ -66,6 +80,11 @@ class Recipe:
 
     `imagic` inverts nothing: `inner_steps` fit the target's embedding to the image, `tuning_steps`
     the network, and `interpolation` is how far towards the target it then goes.
+
+    With `insist`, an image that is not read as asked is edited once more and firmly, as that says,
+    and the one of both is kept that lies nearer to the target prompt. So the others need not
+    change more than they have to. It has nothing to say where `object_scale` and `object_detail`
+    hold.
 
     With `context` both prompts are completed by what the image-text encoder sees of the attributes
     that neither speaks of (`editing.context`), so that these are held.
@@ -113,6 +132,7 @@ class Recipe:
     object_detail: float | None = None
     object_scale: float | None = None
     only_darker: bool = False
+    insist: Insistence | None = None
 
     def __post_init__(self) -> None:
         for field, kinds in (
@@ -151,6 +171,12 @@ class Recipe:
             raise UsageError(
                 f"recipe {self.name!r}: {self.inversion} takes no mask, attention control or sweep"
             )
+        if self.insist is not None:
+            if self.sweep or self.inversion == "imagic" or not self.edits:
+                raise self._error("insist", "None where nothing is guided, or a sweep is tried")
+            if not -2 <= self.insist.margin <= 2:
+                raise self._error("insist", "a margin from -2 to 2, a difference of cosines")
+            _ = self.firmly  # is checked as any recipe
         if self.inversion in ("null-text", "imagic") and self.inner_steps < 1:
             raise self._error("inner_steps", f"1 or more for {self.inversion}")
 
@@ -178,6 +204,20 @@ class Recipe:
     def detail_for_objects(self) -> float:
         """The `detail` where a device is taken away."""
         return self.detail if self.object_detail is None else self.object_detail
+
+    @property
+    def firmly(self) -> "Recipe":
+        """What an image is edited by once more, if the recipe insists; itself if it does not."""
+        if self.insist is None:
+            return self
+        firm = self.insist
+        return replace(
+            self,
+            insist=None,
+            guidance_scale=firm.guidance_scale,
+            push=firm.push,
+            detail=firm.detail,
+        )
 
     @property
     def controls(self) -> bool:
