@@ -8,10 +8,11 @@ too) by the sentences of `captions.ONE_THING`. How they are composed can be chan
 again, so each is scored in several ways: at every floor below which a change is dropped, at the
 floors that the image-text encoder chooses image by image (`target_margin`), with several limits to
 what stays of what the autoencoder lost (`residual_limit`), and where it may become brighter or not
-(`only_darker`); one that insists is scored as it composes itself. One setting has to serve all tasks: a candidate counts by its worst one. Best is,
-among those whose error outside the true mask is at most half of the autoencoder's and, if any, at
-most 0.6 of doing nothing's inside it, what flips the judge most often: in its worst task, of equals
-on average over the tasks, of equals again what is nearest to the true counterfactual inside.
+(`only_darker`); one that insists is scored as it composes itself. One setting has to serve all
+tasks: a candidate counts by its worst one. Best is, among those whose error outside the true mask
+is at most half of the autoencoder's and, if any, at most 0.6 of doing nothing's inside it, what
+flips the judge most often: in its worst task, of equals on average over the tasks, of equals again
+what is nearest to the true counterfactual inside.
 Writes candidates.csv and ranking.csv; the sealed test list stays closed. The recipe `fast` is
 chosen by this, once for a set of weights.
 """

@@ -33,7 +33,7 @@ TARGETS = [
     "an x-ray with no pleural effusion",
 ]
 PAPER = replace(RECIPES["paper"], steps=4)
-FAST = replace(RECIPES["fast"], steps=4, residual=False, target_margin=None)
+FAST = replace(RECIPES["fast"], steps=4, residual=False, target_margin=None, insist=None)
 DIRECT = Recipe("direct", "direct", 4, 5.0, "prompt-to-prompt", 0.2, 0.2)
 SHARED = replace(DIRECT, name="shared", inversion="direct-shared")
 STEERED = replace(SHARED, name="steered", negative="source")
