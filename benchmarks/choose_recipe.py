@@ -162,18 +162,26 @@ def ranked(table: pd.DataFrame) -> pd.DataFrame:
 def _scored(
     task: Task, recipe: Recipe, made: list[Counterfactual], judge: Classifier, reading: Reading
 ) -> pd.DataFrame:
-    ends, limit = _ends(made), recipe.residual_limit
     seconds = float(np.mean([one.seconds for one in made]))
     cost = Cost(float(np.mean([one.nfe for one in made])), seconds)
+    row = score(task, recipe.name, _pictures(made, recipe, reading), judge, "", cost=cost)
+    return as_table([row]).assign(
+        floor=recipe.residual_floor,
+        target_margin=recipe.target_margin,
+        residual_limit=recipe.residual_limit,
+        only_darker=recipe.only_darker,
+    )
+
+
+def _pictures(made: list[Counterfactual], recipe: Recipe, reading: Reading) -> list[np.ndarray]:
+    """The edits as `recipe` composes them, or as they are where it did so already."""
+    if made[0].recipe.residual:
+        return [one.image for one in made]
+    ends = _ends(made)
     sources, targets = ([getattr(m, f"{end}_prompt") for m in made] for end in ("source", "target"))
     darker = only_darker(recipe, sources, targets)
     chosen = chosen_floors(*ends, recipe, reading, darker)
-    pictures = each_composed(*ends, chosen, limit, darker)[:, 0]
-    if made[0].recipe.residual:
-        pictures = torch.from_numpy(np.stack([one.image for one in made]))
-    row = score(task, recipe.name, list(pictures.numpy()), judge, "", cost=cost)
-    how = {"floor": recipe.residual_floor, "target_margin": recipe.target_margin}
-    return as_table([row]).assign(**how, residual_limit=limit, only_darker=recipe.only_darker)
+    return list(each_composed(*ends, chosen, recipe.residual_limit, darker)[:, 0].numpy())
 
 
 def _ends(made: list[Counterfactual]) -> list[Tensor]:

@@ -89,6 +89,8 @@ def test_what_an_effusion_may_hide_is_held_where_it_is_taken_away(model, seen, s
     for other in ("devices", "cardiomegaly"):
         prompt = ONE_THING[other]
         assert "edema" not in context(answers, prompt.source, prompt.target, model.tokenizer)
+    both = "x-ray with pleural effusion, with cardiomegaly", "x-ray with no pleural effusion"
+    assert "edema" not in context(answers, *both, model.tokenizer)
     asked = "x-ray with edema and pleural effusion", "x-ray with edema"
     assert "edema" not in context(answers, *asked, model.tokenizer)
 

@@ -18,6 +18,7 @@ from prismlib.editing.counterfactual import (
     edit,
     find_recipe,
 )
+from prismlib.editing.masks import Region
 from prismlib.editing.reading import Reading
 from prismlib.editing.recipe import Insistence
 from prismlib.errors import UsageError
@@ -182,12 +183,15 @@ def test_what_is_enough_decides_how_much_is_kept(model, encoder, images):
 FIRM = Insistence(margin=0.0, guidance_scale=9.0, push=0.0, detail=1.0)
 
 
+PLAIN = replace(VIRTUAL, name="insisting", residual=True)  # it is the composed image that is read
+
+
 def insisting(margin):
-    return replace(VIRTUAL, name="insisting", insist=replace(FIRM, margin=margin))
+    return replace(PLAIN, insist=replace(FIRM, margin=margin))
 
 
 def test_who_is_read_as_asked_is_edited_once(model, encoder, images):
-    plain = edit(model, encoder, images, SOURCES, TARGETS, VIRTUAL)
+    plain = edit(model, encoder, images, SOURCES, TARGETS, PLAIN)
     content = edit(model, encoder, images, SOURCES, TARGETS, insisting(-2.0))
     for one, other in zip(content, plain, strict=True):
         assert_images_equal(one.image, other.image)
@@ -196,7 +200,7 @@ def test_who_is_read_as_asked_is_edited_once(model, encoder, images):
 
 def test_insisting_keeps_the_one_that_is_nearer_and_counts_both(model, encoder, images):
     recipe = insisting(2.0)  # nobody is ever read so
-    once = edit(model, encoder, images, SOURCES, TARGETS, VIRTUAL)
+    once = edit(model, encoder, images, SOURCES, TARGETS, PLAIN)
     firm = edit(model, encoder, images, SOURCES, TARGETS, recipe.firmly)
     made = edit(model, encoder, images, SOURCES, TARGETS, recipe, batch_size=2)
     for first, second, one in zip(once, firm, made, strict=True):
@@ -204,11 +208,47 @@ def test_insisting_keeps_the_one_that_is_nearer_and_counts_both(model, encoder, 
         assert one.margin == pytest.approx(max(first.margin, second.margin), abs=1e-5)
         assert_images_equal(one.image, (second if one.insisted else first).image)
         assert one.nfe == first.nfe + second.nfe and one.recipe == recipe
-    assert abs(firm[0].image - once[0].image).max() > 1e-3
+    assert {one.insisted for one in made} == {True, False}  # else half of it is not tested
+
+
+def test_it_is_the_composed_image_that_is_read(model, encoder, images):
+    """Whether a recipe hands the composed image out or not, the same edit is kept."""
+    whole = replace(insisting(2.0), residual_limit=0.01)
+    made = edit(model, encoder, images, SOURCES, TARGETS, whole)
+    bare = edit(model, encoder, images, SOURCES, TARGETS, replace(whole, residual=False))
+    texts = encoder.embed_texts(SOURCES), encoder.embed_texts(TARGETS)
+    shown = torch.stack([torch.from_numpy(one.image)[None] for one in made])
+    margins = Reading(encoder, *texts).margins(shown)
+    for one, other, margin in zip(made, bare, margins, strict=True):
+        assert one.margin == pytest.approx(float(margin), abs=1e-5)
+        assert (one.margin, one.insisted) == (pytest.approx(other.margin, abs=1e-5), other.insisted)
+        assert_images_equal(one.image, other.composed())
+
+
+def test_a_given_region_goes_with_its_image_when_it_is_edited_again(model, encoder, images):
+    regions = [Region(np.zeros_like(image, dtype=bool)) for image in images]
+    for row, region in enumerate(regions):
+        region.edit[: 16 * (row + 1)] = True
+    given = replace(insisting(2.0), attention="none", mask="given")
+    together = edit(model, encoder, images, SOURCES, TARGETS, given, regions=regions)
+    for row, one in enumerate(together):
+        rest = [images[row]], [SOURCES[row]], [TARGETS[row]]
+        (alone,) = edit(model, encoder, *rest, given, regions=[regions[row]])
+        assert_images_equal(one.image, alone.image)
+
+
+def test_nobody_insists_on_no_change_or_where_no_mask_was_found(model, encoder, images):
+    same = edit(model, encoder, images, SOURCES, SOURCES, insisting(2.0))
+    once = edit(model, encoder, images, SOURCES, SOURCES, PLAIN)
+    assert [one.nfe for one in same] == [one.nfe for one in once]
+    unbounded = replace(insisting(2.0), attention="none", mask="grounded")  # it has no grounding
+    made = edit(model, encoder, images, SOURCES, TARGETS, unbounded)
+    assert [one.mask_share for one in made] == [1.0] * 3
+    assert [one.nfe for one in made] == [one.nfe for one in once]
 
 
 def test_only_those_who_are_not_read_as_asked_are_edited_again(model, encoder, images):
-    once = edit(model, encoder, images, SOURCES, TARGETS, VIRTUAL)
+    once = edit(model, encoder, images, SOURCES, TARGETS, PLAIN)
     middle = sorted(one.margin for one in once)[1]
     made = edit(model, encoder, images, SOURCES, TARGETS, insisting(middle - 1e-4))
     assert [one.nfe > first.nfe for one, first in zip(made, once, strict=True)] == [

@@ -10,8 +10,8 @@ or its negation lie nearer?
 Fluid may lie over other disease of the same lung. Denied alone it takes that with it, so where an
 effusion is taken away an edema is held too: the one other finding of the lung that the encoder
 tells (development subjects with an effusion: AUC 0.89; lung opacity 0.61, consolidation 0.71). It
-is not held where a heart is made smaller: hearts fail where lungs are wet, so that a prompt with
-both asks for a large one.
+is not held where a heart is made smaller, be it beside an effusion: hearts fail where lungs are
+wet, so that a prompt with both asks for a large one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 BENEATH: Mapping[str, tuple[str, ...]] = MappingProxyType({"Pleural Effusion": ("Edema",)})
 """What is held besides `SHOWN_ATTRIBUTES` where a finding is taken away that may hide it."""
+HEART = {"Cardiomegaly", "Enlarged Cardiomediastinum"}
 
 
 def contexts(
@@ -65,7 +66,8 @@ def contexts(
 
 
 def _beneath(source: str, target: str) -> list[str]:
-    return [held for gone in taken_away(source, target) for held in BENEATH.get(gone, ())]
+    gone = taken_away(source, target)
+    return [] if HEART & {*gone} else [held for name in gone for held in BENEATH.get(name, ())]
 
 
 def _said(name: str, there: bool) -> str:

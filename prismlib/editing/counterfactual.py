@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,10 +44,11 @@ class Counterfactual:
     `floor` what residual composition drops, the recipe's `residual_floor` or what was enough;
     `mask_share` the share of the latents' cells that the recipe's mask lets change, 1 without any.
     `passed` says whether S_CLIP reached the recipe's threshold; `margin` is by how much the target
-    prompt is nearer to the image than the source prompt, a difference of cosines, and `insisted`
-    whether the image that a recipe made by insisting is the one that was kept; `self_replace` is
-    the value of a sweep that was kept, or the recipe's own. `nfe` counts U-Net evaluations, those
-    of a kept inversion too, and `seconds` the time that it took now, for this image.
+    prompt is nearer to the image than the source prompt, a difference of cosines (to the composed
+    image where a recipe insists), and `insisted` whether it is the firmer of two edits;
+    `self_replace` is the value of a sweep that was kept, or the recipe's own. `nfe` counts U-Net
+    evaluations, those of a kept inversion too, and `seconds` the time that it took now, for this
+    image.
     """
 
     factual: Image
@@ -130,10 +132,11 @@ def _edit_batch(
     kept: "InversionCache | None",
 ) -> list[Counterfactual]:
     """The counterfactuals of a batch; of those not read as asked, a firmer one if it is nearer."""
-    found = _edit_once(model, encoder, batch, recipe, truncate, kept)
+    once = partial(_edit_once, model, encoder, truncate, kept, recipe.insist is not None)
+    found = once(batch, recipe)
     again = [row for row, first in enumerate(found) if _asks_again(first, recipe)]
     if again:
-        firm = _edit_once(model, encoder, batch.only(again), recipe.firmly, truncate, kept)
+        firm = once(batch.only(again), recipe.firmly)
         for row, second in zip(again, firm, strict=True):
             first, nearer = found[row], second.margin > found[row].margin
             found[row] = replace(
@@ -147,20 +150,24 @@ def _edit_batch(
 
 
 def _asks_again(made: Counterfactual, recipe: Recipe) -> bool:
-    if recipe.insist is None or made.margin >= recipe.insist.margin:
+    """Whether an edit is not read as asked, and asking firmly can make sense."""
+    prompts = made.source_prompt, made.target_prompt
+    if recipe.insist is None or made.margin >= recipe.insist.margin or prompts[0] == prompts[1]:
         return False
     settled = recipe.object_scale is not None and recipe.object_detail is not None
-    return not (settled and takes_device(made.source_prompt, made.target_prompt))
+    unbounded = recipe.mask != "none" and made.mask_share == 1.0
+    return not unbounded and not (settled and takes_device(*prompts))
 
 
 @torch.no_grad()
 def _edit_once(
     model: "LatentDiffusion",
     encoder: "ImageTextEncoder",
-    batch: Batch,
-    recipe: Recipe,
     truncate: bool,
     kept: "InversionCache | None",
+    reads_composed: bool,
+    batch: Batch,
+    recipe: Recipe,
 ) -> list[Counterfactual]:
     started = time.perf_counter()
     factual = batch.pixels.to(model.device)
@@ -174,12 +181,14 @@ def _edit_once(
     for made in variants(model, factual, asked, recipe, truncate, kept):
         ends = factual, made.edited, made.reconstruction
         floors = chosen_floors(*ends, recipe, reading, darker)
-        image = made.edited
-        if recipe.residual:
-            image = each_composed(*ends, floors, recipe.residual_limit, darker)
+        shown = made.edited
+        if recipe.residual or reads_composed:
+            shown = each_composed(*ends, floors, recipe.residual_limit, darker)
+        image = shown if recipe.residual else made.edited
         after = encoder.embed_images(image)
         scores: list[float] = s_clip(before, after, *texts).tolist()
-        margins: list[float] = reading.margins_of(after).tolist()
+        read = after if shown is image else encoder.embed_images(shown)
+        margins: list[float] = reading.margins_of(read).tolist()
         tried.append((image, made, scores, floors, margins))
     seconds = (time.perf_counter() - started) / len(batch.images)
     found = []

@@ -39,8 +39,8 @@ SHARES = (
 class Insistence:
     """How an image is edited once more that the image-text encoder does not read as asked.
 
-    It does where the target prompt is nearer than the source prompt by `margin`, a difference of
-    cosines. `guidance_scale`, `push` and `detail` take the place of the recipe's.
+    As asked is read what lies nearer to the target prompt than to the source prompt by `margin`, a
+    difference of cosines. `guidance_scale`, `push` and `detail` take the place of the recipe's.
     """
 
     margin: float
@@ -81,10 +81,11 @@ class Recipe:
     `imagic` inverts nothing: `inner_steps` fit the target's embedding to the image, `tuning_steps`
     the network, and `interpolation` is how far towards the target it then goes.
 
-    With `insist`, an image that is not read as asked is edited once more and firmly, as that says,
-    and the one of both is kept that lies nearer to the target prompt. So the others need not
-    change more than they have to. It has nothing to say where `object_scale` and `object_detail`
-    hold.
+    With `insist`, an image that is not read as asked, composed residually, is edited once more and
+    firmly, as that says, and the one of both is kept that lies nearer to the target prompt. So the
+    others need not change more than they have to. Nobody insists where a mask was to be found and
+    bounds nothing, nor where a device is taken away with an `object_scale` and `object_detail` of
+    its own.
 
     With `context` both prompts are completed by what the image-text encoder sees of the attributes
     that neither speaks of (`editing.context`), so that these are held.
