@@ -162,9 +162,8 @@ def ranked(table: pd.DataFrame) -> pd.DataFrame:
 def _scored(
     task: Task, recipe: Recipe, made: list[Counterfactual], judge: Classifier, reading: Reading
 ) -> pd.DataFrame:
-    seconds = float(np.mean([one.seconds for one in made]))
-    cost = Cost(float(np.mean([one.nfe for one in made])), seconds)
-    row = score(task, recipe.name, _pictures(made, recipe, reading), judge, "", cost=cost)
+    pictures = _pictures(made, recipe, reading)
+    row = score(task, recipe.name, pictures, judge, "", cost=Cost.of(made))
     return as_table([row]).assign(
         floor=recipe.residual_floor,
         target_margin=recipe.target_margin,

@@ -71,10 +71,7 @@ def _task_rows(
     scored, nearness = [score(task, "do nothing", images, judge, "independent")], [np.nan]
     for recipe_name in args.recipes:
         results = made(recipe_name)
-        cost = Cost(
-            float(np.mean([one.nfe for one in results])),
-            float(np.mean([one.seconds for one in results])),
-        )
+        cost = Cost.of(results)
         pictures, passed = [one.image for one in results], [one.passed for one in results]
         scored.append(
             score(task, recipe_name, pictures, judge, "independent", cost=cost, passed=passed)

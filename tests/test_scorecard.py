@@ -1,5 +1,7 @@
 """A table's row against numbers worked out by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -105,6 +107,11 @@ def test_a_table_has_the_contracts_columns_first(task):
         72, 1.5, 0.031, 0.845,
     ]  # fmt: skip
     assert table.loc[0, "passed"] == 0.5
+
+
+def test_a_cost_is_the_mean_of_what_each_edit_took():
+    edits = [SimpleNamespace(nfe=31, seconds=0.5), SimpleNamespace(nfe=62, seconds=1.0)]
+    assert Cost.of(edits) == Cost(46.5, 0.75)
 
 
 def test_a_part_of_a_task_is_scored_on_its_own(task):

@@ -289,7 +289,7 @@ def _judged(
     reduced = (_REDUCED,) if max(radiograph.original_shape) > max(radiograph.image.shape) else ()
     found = _unfamiliarity(engine, radiograph)
     unfamiliar = (found.sentence,) if found and found.unfamiliar else ()
-    free = counterfactual.recipe.mask == "grounded" and counterfactual.mask_share == 1.0
+    free = counterfactual.recipe.found_nothing(counterfactual.mask_share)
     unbounded = (_UNBOUNDED,) if free else ()
     notes = (*engine.notes, *reduced, *unfamiliar, *unbounded, *job.notes)
     sha256 = paths.sha256(request.image)

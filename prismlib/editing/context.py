@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 BENEATH: Mapping[str, tuple[str, ...]] = MappingProxyType({"Pleural Effusion": ("Edema",)})
 """What is held besides `SHOWN_ATTRIBUTES` where a finding is taken away that may hide it."""
-HEART = {"Cardiomegaly", "Enlarged Cardiomediastinum"}
+NOT_WITH_EDEMA = {"Cardiomegaly", "Enlarged Cardiomediastinum"}
+"""Where one of these is taken away, a word of edema would ask for it: nothing beneath is held."""
 
 
 def contexts(
@@ -67,7 +68,9 @@ def contexts(
 
 def _beneath(source: str, target: str) -> list[str]:
     gone = taken_away(source, target)
-    return [] if HEART & {*gone} else [held for name in gone for held in BENEATH.get(name, ())]
+    if NOT_WITH_EDEMA & {*gone}:
+        return []
+    return [held for name in gone for held in BENEATH.get(name, ())]
 
 
 def _said(name: str, there: bool) -> str:

@@ -155,8 +155,8 @@ def _asks_again(made: Counterfactual, recipe: Recipe) -> bool:
     if recipe.insist is None or made.margin >= recipe.insist.margin or prompts[0] == prompts[1]:
         return False
     settled = recipe.object_scale is not None and recipe.object_detail is not None
-    unbounded = recipe.mask != "none" and made.mask_share == 1.0
-    return not unbounded and not (settled and takes_device(*prompts))
+    settled = settled and takes_device(*prompts)
+    return not (settled or recipe.found_nothing(made.mask_share))
 
 
 @torch.no_grad()

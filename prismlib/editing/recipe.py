@@ -83,9 +83,9 @@ class Recipe:
 
     With `insist`, an image that is not read as asked, composed residually, is edited once more and
     firmly, as that says, and the one of both is kept that lies nearer to the target prompt. So the
-    others need not change more than they have to. Nobody insists where a mask was to be found and
-    bounds nothing, nor where a device is taken away with an `object_scale` and `object_detail` of
-    its own.
+    others need not change more than they have to. Nobody insists where the grounding bounds nothing
+    (`found_nothing`), nor where a device is taken away with an `object_scale` and `object_detail`
+    of its own.
 
     With `context` both prompts are completed by what the image-text encoder sees of the attributes
     that neither speaks of (`editing.context`), so that these are held.
@@ -205,6 +205,10 @@ class Recipe:
     def detail_for_objects(self) -> float:
         """The `detail` where a device is taken away."""
         return self.detail if self.object_detail is None else self.object_detail
+
+    def found_nothing(self, mask_share: float) -> bool:
+        """Whether the grounding was asked where to edit and said nothing: all cells may change."""
+        return self.mask == "grounded" and mask_share == 1.0
 
     @property
     def firmly(self) -> "Recipe":

@@ -18,6 +18,7 @@ from prismlib.measures.preservation import error_to_truth, l1
 
 if TYPE_CHECKING:
     from prismlib.cohorts.cohort import Cohort, Truth
+    from prismlib.editing.counterfactual import Counterfactual
 
 Image = NDArray[np.float32]
 UNKNOWN = float("nan")
@@ -92,6 +93,12 @@ class Cost:
 
     nfe: float = 0.0
     seconds_per_image: float = 0.0
+
+    @classmethod
+    def of(cls, edits: "Sequence[Counterfactual]") -> "Cost":
+        """What edits took on average: a recipe may ask more of one image than of another."""
+        nfe, seconds = np.mean([(one.nfe, one.seconds) for one in edits], axis=0)
+        return cls(float(nfe), float(seconds))
 
 
 @dataclass(frozen=True)
