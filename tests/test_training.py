@@ -21,6 +21,7 @@ from prismlib.captions import EDIT_PROMPTS, paraphrase
 from prismlib.cohorts.labels import LABELS
 from prismlib.errors import PrismError, UsageError
 from prismlib.models import architectures, data, predictions
+from prismlib.models.devices import computes_bf16
 from prismlib.models.epochs import shuffled
 from prismlib.models.folding import to_channels
 from prismlib.models.records import read_log, read_records, record_table
@@ -271,6 +272,23 @@ def test_a_loss_that_is_no_number_stops_the_run():
 def test_wrong_settings_are_named(values, message):
     with pytest.raises(UsageError, match=message):
         settings_from(Settings, values)
+
+
+@pytest.mark.parametrize(
+    ("supported", "able", "quicker"),
+    [
+        (False, {"cpu_name": "AMD EPYC"}, False),  # emulated
+        (True, {"cpu_name": "AMD EPYC", "amx_bf16": False}, True),
+        (True, {"cpu_name": "Intel Xeon", "amx_bf16": True}, True),
+        (True, {"cpu_name": "Intel Xeon", "amx_bf16": False}, False),  # .57 of float32's rate
+        (True, {"architecture": "aarch64"}, True),
+    ],
+)
+def test_bf16_is_asked_for_only_where_it_is_quicker(monkeypatch, supported, able, quicker):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert computes_bf16(torch.device("cpu")) == quicker
+    assert computes_bf16(torch.device("cuda"))
 
 
 @given(n=st.integers(1, 40), seed=st.integers(0, 9), size=st.integers(1, 9))
