@@ -125,7 +125,14 @@ def test_an_interval_with_zero_in_it_is_said(tmp_path, folder):
     row = judge(tmp_path, kind="difference", **PAIR, **BOUNDS, at_sign="positive", paper_value=0.9)
     assert row.ci_low < 0 < row.ci_high
     assert row.verdict == "direction"
-    assert claims.UNSETTLED in row.evidence
+    assert claims.UNSETTLED.format("zero") in row.evidence
+
+
+@pytest.mark.parametrize(("limit", "settled"), [(0.77, True), (0.79, False), (0.83, True)])
+def test_an_interval_with_the_bound_in_it_is_said(tmp_path, limit, settled):
+    row = judge(tmp_path, kind="at_most", **BOUNDS, paper_value=limit)
+    assert row.verdict == ("reproduced" if limit > 0.8 else "contradicted")
+    assert (claims.UNSETTLED.format("the bound") not in row.evidence) == settled
 
 
 def test_a_column_of_differences_needs_one_row(tmp_path):

@@ -76,6 +76,8 @@ def test_only_images_that_could_flip_are_counted(task):
     row = score(task, "darken", [flat(0.1), flat(0.1)], MeanJudge(), "mean")
     assert (row.n, row.n_flippable, row.flip_rate) == (2, 1, 1.0)
     assert 0 < row.flip_low < row.flip_high == 1.0
+    assert row.inside_low < row.error_inside < row.inside_high
+    assert row.outside_low < row.error_outside < row.outside_high
     assert row.signed_cpg == pytest.approx((0.7 + 0.3) / 2)
 
 
@@ -92,7 +94,7 @@ def test_decisions_are_flipped_at_the_judges_own_threshold_for_the_attribute(tas
 def test_without_a_truth_its_errors_are_unknown(task):
     real = Task(**{**vars(task), "truths": [None, None]})
     row = score(real, "darken", [flat(0.1), flat(0.1)], MeanJudge(), "mean")
-    assert np.isnan(row.error_inside) and np.isnan(row.error_outside)
+    assert np.isnan([row.error_inside, row.error_outside, row.inside_low, row.outside_high]).all()
     assert row.l1 == pytest.approx((0.7 + 0.3) / 2)
 
 

@@ -111,8 +111,10 @@ class Printed:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row of Table 2. All intervals are 95%: `l1` and `cpg` by bootstrap over patients,
-    `flip_rate` by Wilson over the `n_flippable` images that were not on the target's side before.
+    """A row of Table 2. All intervals are 95%: `flip_rate` by Wilson over the `n_flippable`
+    images that were not on the target's side before, all others by bootstrap over patients.
+
+    `inside_low` and its kin are the intervals of `error_inside` and `error_outside`.
 
     `signed_cpg` counts only movement towards the target. `passed` is the share of images that
     the recipe's S_CLIP filter lets through, NaN where no filter took part. `threshold` is the
@@ -142,6 +144,10 @@ class TableRow:
     n_flippable: int
     passed: float
     threshold: float
+    inside_low: float
+    inside_high: float
+    outside_low: float
+    outside_high: float
 
 
 def score(
@@ -172,6 +178,7 @@ def score(
     l1_interval = bootstrap(distances, task.patients)
     cpg_interval = bootstrap(np.abs(after - before), task.patients)
     flip_interval = wilson(np.nansum(flipped), flippable)
+    inside, outside = (bootstrap(column, task.patients) for column in errors.T)
     return TableRow(
         task=task.name,
         method=method,
@@ -196,6 +203,10 @@ def score(
         n_flippable=flippable,
         passed=UNKNOWN if passed is None else float(np.mean(passed)),
         threshold=threshold,
+        inside_low=inside.low,
+        inside_high=inside.high,
+        outside_low=outside.low,
+        outside_high=outside.high,
     )
 
 

@@ -6,7 +6,8 @@ number, or at most the bound), `direction` (the sign alone agrees), `contradicte
 
 In simulation only signs and bounds are judged: `direction` or `contradicted`, never a distance
 from the paper's number. A difference is judged by the sign of our estimate even where its interval
-includes zero, and the evidence then says that this run does not settle it; the interval of a
+includes zero, a bound by our estimate even where its interval includes the bound, and the evidence
+then says that this run does not settle it; the interval of a
 difference of two rows goes from one's low minus the other's high to one's high minus the other's
 low, so it is never too narrow.
 """
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 VERDICTS = ("exact", "reproduced", "direction", "contradicted", "not_testable_here")
-UNSETTLED = "the interval includes zero: this run does not settle it"
+UNSETTLED = "the interval includes {}: this run does not settle it"
 
 
 @dataclass(frozen=True)
@@ -77,15 +78,22 @@ def assess(claim: Claim, folder: Path) -> Row:
         return _row(claim, None, "not_testable_here", str(reason))
     evidence = reading.evidence
     if claim.kind == "difference" and reading.covers(0):
-        evidence = f"{evidence}; {UNSETTLED}"
+        evidence = f"{evidence}; {UNSETTLED.format('zero')}"
+    if claim.kind == "at_most" and reading.covers(bound(claim)):
+        evidence = f"{evidence}; {UNSETTLED.format('the bound')}"
     return _row(claim, reading, verdict(claim, reading), evidence)
+
+
+def bound(claim: Claim) -> float:
+    """What a claim of kind `at_most` allows: the paper's number and the tolerance."""
+    return (claim.paper_value or 0.0) + claim.tolerance
 
 
 def verdict(claim: Claim, reading: Reading) -> str:
     """The verdict on a claim whose number is known, by the rules at the top of this module."""
     simulated = claim.domain == "simulated"
     if claim.kind == "at_most":
-        holds = reading.value <= (claim.paper_value or 0.0) + claim.tolerance
+        holds = reading.value <= bound(claim)
         return ("direction" if simulated else "reproduced") if holds else "contradicted"
     sign = {None: None, "positive": 1, "negative": -1}[claim.lookup.sign]
     if sign is not None and reading.value * sign <= 0:
