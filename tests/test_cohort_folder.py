@@ -267,7 +267,7 @@ def test_a_full_disk_is_one_line_and_the_rest_is_written_later(tmp_path, monkeyp
 
 
 def test_the_test_split_is_made_only_as_it_was_sealed(tmp_path, monkeypatch):
-    monkeypatch.setattr(sealed, "sealed_list_hash", lambda: "0" * 64)
+    monkeypatch.setattr(sealed, "sealed_list_hash", lambda _: "0" * 64)
     with pytest.raises(PrismError, match="frozen"):
         make(replace(RECIPE, split="test"), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -78,11 +78,20 @@ def test_without_a_reason_it_stays_closed(profile):
     assert not paths.runs("quick").exists()
 
 
-def test_a_changed_list_is_one_line(profile, broken_seal):
-    broken_seal(test_list={"sha256": "0" * 64})
-    with pytest.raises(PrismError, match="frozen") as raised:
+@pytest.mark.parametrize("name", ["test_list", "fresh_list"])
+def test_a_changed_list_is_one_line(profile, broken_seal, name):
+    broken_seal(**{name: {"sha256": "0" * 64}})
+    with pytest.raises(PrismError, match=f"{name} .* frozen") as raised:
         sealed.open_test(profile, 2, 0, reason="a changed list")
     assert "\n" not in str(raised.value) and not paths.runs("quick").exists()
+
+
+def test_the_fresh_list_has_other_subjects():
+    first, fresh = (
+        PhantomCohort("test", 40, seed=seed) for seed in (sealed.SEALED_SEED, sealed.FRESH_SEED)
+    )
+    assert (first.table["Age"] != fresh.table["Age"]).mean() > 0.9
+    assert np.abs(first.image(0) - fresh.image(0)).mean() > 0.01
 
 
 def test_changed_pixels_ask_for_a_new_version(broken_seal, monkeypatch):
