@@ -29,7 +29,7 @@ from a fresh clone, with nothing to download.
 **{domain} NOT FOR CLINICAL USE.**
 
 - `pipeline/`: autoencoder, text encoder, tokenizer, U-Net and DDIM scheduler;
-  `diffusers.StableDiffusionPipeline.from_pretrained(folder)` loads it{layout}
+  `diffusers.StableDiffusionPipeline.from_pretrained(folder)` loads it{layout}{base}
 - `clip/`: image-text encoder for S_CLIP (Equation 1);
   `transformers.CLIPModel.from_pretrained(folder)` loads it{second}
 - `classifier/`: the independent judge, an EfficientNet with a head for each of the four attributes;
@@ -40,7 +40,8 @@ from a fresh clone, with nothing to download.
   counterfactuals expose. `leaky_classifier/`, `strict_classifier/`: what a split by image is worth
 - `guide_classifier/`: AlexNet's convolutions with a small head, devices only; it guides the
   baseline and never judges (timm knows it once `prismlib.models.alexnet` is imported){baseline}
-- `reader/`: sex (logit) and age (years); `verifier/`: an embedding of whose radiograph it is
+- `reader/`: sex (logit) and age (years); `verifier/`: an embedding of whose radiograph it is;
+  `measurer/`: measured signs, such as the cardiothoracic ratio and the height of fluid
 {grounding}{familiarity}- `training/`: each part's record and loss curve
 
 Weights are stored in float16 and load as float32. Bytes and SHA-256 of every file are in
@@ -50,6 +51,10 @@ Weights are stored in float16 and load as float32. Bytes and SHA-256 of every fi
 _FOLDED = """;
   what that draws has {channels} channels, the pixels of squares of {fold}: with `output_type="pt"`,
   `torch.nn.functional.pixel_shuffle(images, {fold})` deals them out into the radiograph"""
+
+_BASE = """
+- `base_unet/`: the U-Net of normal subjects alone that fine-tuning began from;
+  `diffusers.UNet2DConditionModel.from_pretrained(folder)` loads it"""
 
 _SECOND = """
 - `second_clip/`: another, from other patients; it selects nothing, so that
@@ -152,6 +157,7 @@ def write_card(folder: Path) -> Path:
         second=second,
         familiarity=known,
         grounding=finds,
+        base=_BASE if (folder / "base_unet").is_dir() else "",
         layout=_FOLDED.format(channels=channels, fold=fold) if fold > 1 else "",
         baseline=_baseline(folder / "ganterfactual" / "config.json"),
     )
