@@ -14,6 +14,9 @@ from tiny_stable_diffusion import save_tiny_clip, save_tiny_judge, save_tiny_sta
 
 from prismlib import paths
 from prismlib.cli import main
+from prismlib.cohorts.labels import ATTRIBUTES
+from prismlib.config import load_profile
+from prismlib.models.classifiers import Classifier
 from prismlib.report.artefacts import read_artefacts
 
 SIZES = {
@@ -77,3 +80,15 @@ def test_what_only_the_simulation_knows_is_left_out(reproduced):
     claims = pd.read_csv(figures / "claims.csv")
     assert set(claims["domain"]) == {"label_table", "real_radiographs"}
     assert not claims["statement"].str.contains("In simulation").any()
+
+
+@pytest.mark.slow
+def test_a_judge_trained_as_the_readme_says_is_the_profiles_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("PRISM_CHEXPERT_ROOT", str(make_chexpert(tmp_path / "data", patients=60)))
+    monkeypatch.setenv("PRISM_OUTPUT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    command = ["train", "classifier", "--profile", "chexpert", "--export", "runs/training/judges"]
+    assert " ".join(command) in (paths.root() / "README.md").read_text(encoding="utf-8")
+    few = [*given("--set", {"steps": 1, "batch_size": 2})]
+    assert main([*command, *few, "--cohort-size", "4", "--held-out", "4"]) == 0
+    assert Classifier.load(load_profile("chexpert").judge).attributes == ATTRIBUTES
