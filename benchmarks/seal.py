@@ -18,10 +18,9 @@ def main() -> None:
     """Replace what stands below the mark, and say what was sealed."""
     path = sealed.manifest()
     head = path.read_text(encoding="utf-8").split(MARK)[0].rstrip("\n")
-    seeds = {"test_list": sealed.SEALED_SEED, "fresh_list": sealed.FRESH_SEED}
     lists = {
         name: {"rows": sealed.SEALED_N, "seed": seed, "sha256": sealed.sealed_list_hash(seed)}
-        for name, seed in seeds.items()
+        for name, seed in sealed.SEEDS.items()
     }
     seal = lists | {
         "test_pixels": {"blocks": [sealed.packed(image) for image in sealed.sealed_images()]},

@@ -5,7 +5,7 @@
 
 Both train the same U-Net on the same images, captions, batch size and precision. The second loop is
 Algorithm 1 as the authors wrote it: the autoencoder and the text encoder run for every batch, the
-U-Net is as diffusers loads it, the optimizer is AdamW and nothing else is done. It is given its
+optimizer is AdamW and nothing else is done. It is given its
 images as arrays and its captions as text, so that reading files does not count against it. The
 frozen parts' one pass over the data, which our loop needs first, is timed and printed too: it is
 worth so many epochs of theirs. On a machine that is shared, processor time (the second number) is
@@ -18,7 +18,6 @@ resolution, with as many latents; its weights are random, on which time does not
 """
 
 import argparse
-import copy
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -62,7 +61,7 @@ def steps_of_the_authors(
     model: LatentDiffusion, data: TrainingImages, plan: train_unet.UnetSettings
 ) -> Iterator[None]:
     """Algorithm 1, one step at a time, with the frozen parts in it."""
-    unet = copy.deepcopy(model.unet).requires_grad_(True).train()
+    unet = train_unet.starting_unet(model, "model")
     optimizer = torch.optim.AdamW(unet.parameters(), lr=plan.learning_rate)
     texts, captions = train_unet.caption_pool(data, plan)
     rng, device = np.random.default_rng(0), model.device

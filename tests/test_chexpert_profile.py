@@ -86,6 +86,7 @@ def test_what_only_the_simulation_knows_is_left_out(reproduced):
 def test_a_judge_trained_as_the_readme_says_is_the_profiles_own(tmp_path, monkeypatch):
     monkeypatch.setenv("PRISM_CHEXPERT_ROOT", str(make_chexpert(tmp_path / "data", patients=60)))
     monkeypatch.setenv("PRISM_OUTPUT", str(tmp_path))
+    monkeypatch.delenv("PRISM_JUDGE", raising=False)
     monkeypatch.chdir(tmp_path)
     command = ["train", "classifier", "--profile", "chexpert", "--export", "runs/training/judges"]
     assert " ".join(command) in (paths.root() / "README.md").read_text(encoding="utf-8")

@@ -31,6 +31,7 @@ from prismlib.errors import PrismError, UsageError
 SEALED_N = 4096  # rows of the test split whose list is sealed
 SEALED_SEED = 0
 FRESH_SEED = 1  # of a list that was sealed, and first opened, when the recipe `fast` was done
+SEEDS = {"test_list": SEALED_SEED, "fresh_list": FRESH_SEED}  # as the manifest calls them
 SEALED_IMAGES = 8
 BLOCK = 32  # pixels; a picture is held as 16x16 blocks' means and standard deviations
 TOLERANCE = 1 / 255
@@ -51,6 +52,9 @@ def open_test(
     if not reason.strip():
         raise UsageError("the test split is opened for no reason; say which table or figure it is")
     if profile.simulated:
+        if (profile.seed if seed is None else seed) not in SEEDS.values():
+            known = " or ".join(f"{seed} ({name})" for name, seed in SEEDS.items())
+            raise UsageError(f"no test list of seed {seed} was sealed; expected {known}")
         check_list()
     cohort = unsealed(profile, "test", n, seed)
     _record_opening(paths.runs(profile.name) / OPENINGS, cohort, seed, reason)
@@ -76,7 +80,7 @@ def read_manifest() -> Mapping[str, Any]:
 def check_list() -> None:
     """Raise `PrismError` unless the simulated test lists are the sealed ones."""
     held = read_manifest()
-    for name, seed in (("test_list", SEALED_SEED), ("fresh_list", FRESH_SEED)):
+    for name, seed in SEEDS.items():
         sealed, now = held[name]["sha256"], sealed_list_hash(seed)
         if now != sealed:
             raise PrismError(

@@ -42,7 +42,7 @@ class Settings:
     `batch_size` counts samples over all processes; `accumulation` such batches make a step.
     `schedule` is `cosine` (to zero at the end) or `constant`, both after the warm-up. `beta1` is
     the decay of Adam's first moment. With `ema_decay` 0 the last weights are kept, not their
-    average. `precision` is `bf16` (autocast, where the device computes in it) or `fp32`. Where a
+    average. `precision` is `bf16` (autocast, where that is quicker) or `fp32`. Where a
     part can be validated, it is every `validation_steps` steps; 0 is never.
     """
 
