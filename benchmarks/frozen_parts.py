@@ -4,10 +4,10 @@
 
 Seconds a sample of the autoencoder's encoding and of the text encoder, in float32 as the authors'
 `finetune_chexpert.py` leaves them, and of the U-Net's forward and backward pass, autocast to bf16
-where that is quicker. A loop that runs all three in every step takes so many times as
-long as one that keeps what the frozen parts gave; the optimizer, which both need once in 32 samples
-(the authors' batch and accumulation), is left out: its state and the average of 860 million weights
-are another 10 GB. Weights are random: time does not depend on them.
+where that is quicker. A loop that runs all three in every step takes so many times as long as one
+that keeps what the frozen parts gave; the optimizer, which both need once in 32 samples (the
+authors' batch and accumulation), is left out: its state and the average of 860 million weights are
+another 10 GB. Weights are random: time does not depend on them.
 """
 
 import argparse

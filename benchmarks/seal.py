@@ -20,7 +20,7 @@ def main() -> None:
     head = path.read_text(encoding="utf-8").split(MARK)[0].rstrip("\n")
     lists = {
         name: {"rows": sealed.SEALED_N, "seed": seed, "sha256": sealed.sealed_list_hash(seed)}
-        for name, seed in sealed.SEEDS.items()
+        for name, seed in sealed.SEALED_LISTS.items()
     }
     seal = lists | {
         "test_pixels": {"blocks": [sealed.packed(image) for image in sealed.sealed_images()]},

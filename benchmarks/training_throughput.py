@@ -5,11 +5,10 @@
 
 Both train the same U-Net on the same images, captions, batch size and precision. The second loop is
 Algorithm 1 as the authors wrote it: the autoencoder and the text encoder run for every batch, the
-optimizer is AdamW and nothing else is done. It is given its
-images as arrays and its captions as text, so that reading files does not count against it. The
-frozen parts' one pass over the data, which our loop needs first, is timed and printed too: it is
-worth so many epochs of theirs. On a machine that is shared, processor time (the second number) is
-the steadier one.
+optimizer is AdamW and nothing else is done. It is given its images as arrays and its captions as
+text, so that reading files does not count against it. The frozen parts' one pass over the data,
+which our loop needs first, is timed and printed too: it is worth so many epochs of theirs. On a
+machine that is shared, processor time (the second number) is the steadier one.
 
 What keeping the frozen parts' results is worth depends on what they cost. prism-mini's autoencoder
 sees squares of 16 pixels as channels and is cheap. `--autoencoder convolutional` puts one in its

@@ -90,6 +90,6 @@ def test_a_judge_trained_as_the_readme_says_is_the_profiles_own(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     command = ["train", "classifier", "--profile", "chexpert", "--export", "runs/training/judges"]
     assert " ".join(command) in (paths.root() / "README.md").read_text(encoding="utf-8")
-    few = [*given("--set", {"steps": 1, "batch_size": 2})]
+    few = given("--set", {"steps": 1, "batch_size": 2})
     assert main([*command, *few, "--cohort-size", "4", "--held-out", "4"]) == 0
     assert Classifier.load(load_profile("chexpert").judge).attributes == ATTRIBUTES

@@ -15,7 +15,7 @@ from prismlib.cohorts import pools
 from prismlib.cohorts.labels import ATTRIBUTES, in_picture, normal
 from prismlib.cohorts.phantom.cohort import PhantomCohort
 from prismlib.cohorts.pools import LEAK, POOLS, leak_rows, open_pool
-from prismlib.cohorts.sealed import SEALED_N, SEEDS
+from prismlib.cohorts.sealed import SEALED_LISTS, SEALED_N
 from prismlib.config import load_profile
 from prismlib.errors import UsageError
 from prismlib.measures import judges
@@ -53,7 +53,7 @@ def patients(role, n=None):
 
 def test_no_judge_shares_a_patient_with_another_nor_with_the_test_list():
     everybody = {role: patients(role) for role in POOLS}
-    lists = [PhantomCohort("test", SEALED_N, seed=seed).table for seed in SEEDS.values()]
+    lists = [PhantomCohort("test", SEALED_N, seed=seed).table for seed in SEALED_LISTS.values()]
     everybody["the test lists"] = {patient for each in lists for patient in each["Patient"]}
     everybody["development"] = set(PhantomCohort("development", 5000).table["Patient"])
     for first, second in itertools.combinations(everybody, 2):

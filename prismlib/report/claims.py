@@ -7,9 +7,8 @@ number, or at most the bound), `direction` (the sign alone agrees), `contradicte
 In simulation only signs and bounds are judged: `direction` or `contradicted`, never a distance
 from the paper's number. A difference is judged by the sign of our estimate even where its interval
 includes zero, a bound by our estimate even where its interval includes the bound, and the evidence
-then says that this run does not settle it; the interval of a
-difference of two rows goes from one's low minus the other's high to one's high minus the other's
-low, so it is never too narrow.
+then says that this run does not settle it; the interval of a difference of two rows goes from one's
+low minus the other's high to one's high minus the other's low, so it is never too narrow.
 """
 
 import math
