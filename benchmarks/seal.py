@@ -3,7 +3,7 @@
     python benchmarks/seal.py
 
 Only for a cohort that is not yet frozen, or for a new VERSION with a manifest of its own: the hash
-of the two test lists, and the block statistics of the first one's first pictures.
+of the test lists, and the block statistics of the first one's first pictures.
 """
 
 import yaml

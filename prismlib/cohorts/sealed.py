@@ -3,7 +3,7 @@
 Settings are chosen on the development split; the test split is for code that reports. Its list and
 eight of its pictures are held by `data_manifests/phantom_v1.yaml`, so that a change to the
 simulator cannot change the test without being seen. Who changes a method after a list was opened
-knows something of it, so there is a second list of other subjects: the same split, another seed.
+knows something of it, so there are further lists of other subjects: the same split, other seeds.
 """
 
 import csv
@@ -29,7 +29,7 @@ from prismlib.errors import PrismError, UsageError
 
 SEALED_N = 4096  # rows of the test split whose list is sealed
 SEALED_SEED = 0
-SEALED_LISTS = {"test_list": SEALED_SEED, "second_list": 1}  # the manifest's name, its seed
+SEALED_LISTS = {"test_list": SEALED_SEED, "second_list": 1, "third_list": 2}  # names and seeds
 SEALED_IMAGES = 8
 BLOCK = 32  # pixels; a picture is held as 16x16 blocks' means and standard deviations
 TOLERANCE = 1 / 255
