@@ -33,7 +33,7 @@ from torch import Tensor
 
 from prismlib.captions import ONE_THING
 from prismlib.cohorts.phantom.cohort import PhantomCohort
-from prismlib.editing.composition import each_composed, only_darker
+from prismlib.editing.composition import each_composed, manners
 from prismlib.editing.counterfactual import Counterfactual, Recipe, edit
 from prismlib.editing.reading import Reading, chosen_floors
 from prismlib.editing.recipe import Insistence
@@ -94,6 +94,7 @@ def candidates() -> Iterator[Recipe]:
                 residual=True,  # it is what is composed that is read
                 residual_limit=LIMITS[0],
                 only_darker=True,
+                contour=1 / 64,
             )
     for (steps, strength), scale in product(levels, (2, 3, 4, 5, 6, 8)):
         name = f"d{steps}-s{strength:g}-g{scale}"
@@ -178,9 +179,9 @@ def _pictures(made: list[Counterfactual], recipe: Recipe, reading: Reading) -> l
         return [one.image for one in made]
     ends = _ends(made)
     sources, targets = ([getattr(m, f"{end}_prompt") for m in made] for end in ("source", "target"))
-    darker = only_darker(recipe, sources, targets)
-    chosen = chosen_floors(*ends, recipe, reading, darker)
-    return list(each_composed(*ends, chosen, recipe.residual_limit, darker)[:, 0].numpy())
+    ways = manners(recipe, sources, targets, None)
+    chosen = chosen_floors(*ends, recipe, reading, ways)
+    return list(each_composed(*ends, chosen, ways)[:, 0].numpy())
 
 
 def _ends(made: list[Counterfactual]) -> list[Tensor]:

@@ -13,7 +13,7 @@ from tiny_stable_diffusion import save_tiny_prism
 from prismlib.captions import EDIT_PROMPTS, ONE_THING
 from prismlib.captions.claims import taken_away, takes_density
 from prismlib.cli import main
-from prismlib.editing.composition import composed, each_composed, only_darker
+from prismlib.editing.composition import Manner, composed, each_composed, manners
 from prismlib.editing.counterfactual import OTHERS, RECIPES, Recipe, edit
 from prismlib.editing.masks import LEAST, LIKELY, Region, grounded_masks
 from prismlib.errors import PrismError, UsageError
@@ -171,11 +171,11 @@ def test_a_limit_leaves_no_ghost_and_touches_nothing_unchanged(limit, seed):
     factual, reconstruction = torch.from_numpy(rng.uniform(0.3, 0.7, (2, 1, 1, 64, 64)))
     edited = reconstruction.clone()
     edited[..., 8:24, 8:24] += 0.25
-    image = composed(factual, edited, reconstruction, 0.0, limit)
+    image = composed(factual, edited, reconstruction, 0.0, Manner(limit))
     where = (..., slice(10, 22), slice(10, 22))
     assert (image[where] - edited[where]).abs().max() <= limit + 1e-6
     torch.testing.assert_close(image[..., 40:, 40:], factual[..., 40:, 40:])
-    same = composed(factual, reconstruction, reconstruction, 0.0, limit)
+    same = composed(factual, reconstruction, reconstruction, 0.0, Manner(limit))
     torch.testing.assert_close(same, factual)
     without = composed(factual, edited, reconstruction, 0.0)
     torch.testing.assert_close(without, (factual + edited - reconstruction).clamp(0, 1))
@@ -196,15 +196,18 @@ def test_a_limit_leaves_no_ghost_and_touches_nothing_unchanged(limit, seed):
 )
 def test_what_absorbs_the_beam_leaves_it_darker(source, target, so):
     assert takes_density(source, target) is so
-    assert only_darker(RECIPES["fast"], [source], [target]) == [so]
-    assert only_darker(OTHERS["ungrounded"], [source], [target]) == [False]
+    for recipe, expected in ((RECIPES["fast"], so), (OTHERS["ungrounded"], False)):
+        (manner,) = manners(recipe, [source], [target], None)
+        assert manner.darker is expected
 
 
 @given(st.integers(0, 200), st.sampled_from([None, 0.02]))
 def test_darker_is_the_same_composition_without_what_is_brighter(seed, limit):
     rng = np.random.default_rng(seed)
     ends = torch.from_numpy(rng.uniform(0.0, 1.0, (3, 2, 1, 32, 32)))
-    free, dark = (each_composed(*ends, [0.0, 0.03], limit, [False, d]) for d in (False, True))
+    free, dark = (
+        each_composed(*ends, [0.0, 0.03], [Manner(limit), Manner(limit, d)]) for d in (False, True)
+    )
     assert torch.equal(free[0], dark[0])
     torch.testing.assert_close(dark[1], torch.minimum(free[1], ends[0][1]))
 

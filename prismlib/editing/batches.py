@@ -72,9 +72,9 @@ class Made:
     self_replace: float = 0.0
     masks: Masks | None = None
 
-    def mask_share(self, row: int) -> float:
-        """The share of an image's cells that may change."""
-        return 1.0 if self.masks is None else float(self.masks.edit[row].float().mean())
+    def cells(self, row: int) -> NDArray[np.bool_] | None:
+        """The cells (h, w) of an image that may change, None where all may."""
+        return None if self.masks is None else self.masks.edit[row, 0].cpu().numpy()
 
 
 def variants(

@@ -15,9 +15,9 @@ from prismlib.captions.claims import takes_device
 from prismlib.editing.alignment import s_clip
 from prismlib.editing.batches import Batch, variants
 from prismlib.editing.cache import InversionCache
-from prismlib.editing.composition import composed, each_composed, only_darker
+from prismlib.editing.composition import composed, each_composed, manners
 from prismlib.editing.context import contexts
-from prismlib.editing.masks import Region, check_regions
+from prismlib.editing.masks import Masks, Region, check_regions
 from prismlib.editing.reading import Reading, chosen_floors
 from prismlib.editing.recipe import Recipe
 from prismlib.editing.recipes import CONTROLS, OTHERS, RECIPES, find_recipe
@@ -42,7 +42,7 @@ class Counterfactual:
     itself (all but `ddim`, `negative-prompt` and `null-text`), it is what the autoencoder alone
     gives back. `context` is what both prompts were completed by, if the recipe asks for that;
     `floor` what residual composition drops, the recipe's `residual_floor` or what was enough;
-    `mask_share` the share of the latents' cells that the recipe's mask lets change, 1 without any.
+    `cells`, bool (h, w), which of the latents the recipe's mask lets change, None without any.
     `passed` says whether S_CLIP reached the recipe's threshold; `margin` is by how much the target
     prompt is nearer to the image than the source prompt, a difference of cosines (to the composed
     image where a recipe insists), and `insisted` whether it is the firmer of two edits;
@@ -64,7 +64,7 @@ class Counterfactual:
     self_replace: float = 0.0
     context: str = ""
     floor: float = 0.0
-    mask_share: float = 1.0
+    cells: NDArray[np.bool_] | None = None
     margin: float = 0.0
     insisted: bool = False
 
@@ -72,6 +72,11 @@ class Counterfactual:
     def difference(self) -> Image:
         """Counterfactual minus factual, float32 (H, W) in [-1, 1]."""
         return self.image - self.factual
+
+    @property
+    def mask_share(self) -> float:
+        """The share of the latents' cells that may change, 1 where all may."""
+        return 1.0 if self.cells is None else float(self.cells.mean())
 
     def composed(self) -> Image:
         """factual + counterfactual - reconstruction, in [0, 1]: the edit without what was lost.
@@ -82,9 +87,12 @@ class Counterfactual:
             return self.image
         images = (self.factual, self.image, self.reconstruction)
         factual, edited, back = (torch.from_numpy(image)[None, None] for image in images)
-        (darker,) = only_darker(self.recipe, [self.source_prompt], [self.target_prompt])
-        limit = self.recipe.residual_limit
-        return _array(composed(factual, edited, back, self.floor, limit, darker)[0])
+        masks = None
+        if self.cells is not None:
+            cells = torch.from_numpy(self.cells)[None, None]
+            masks = Masks(cells, ~cells)
+        (how,) = manners(self.recipe, [self.source_prompt], [self.target_prompt], masks)
+        return _array(composed(factual, edited, back, self.floor, how)[0])
 
 
 def edit(
@@ -176,14 +184,14 @@ def _edit_once(
     words = [""] * len(batch.images)
     if recipe.context and recipe.edits:
         words = contexts(encoder, before, batch.sources, batch.targets, model.tokenizer)
-    darker = only_darker(recipe, batch.sources, batch.targets)
     asked, tried, reading = batch.completed(words), [], Reading(encoder, *texts)
     for made in variants(model, factual, asked, recipe, truncate, kept):
         ends = factual, made.edited, made.reconstruction
-        floors = chosen_floors(*ends, recipe, reading, darker)
+        ways = manners(recipe, batch.sources, batch.targets, made.masks)
+        floors = chosen_floors(*ends, recipe, reading, ways)
         shown = made.edited
         if recipe.residual or reads_composed:
-            shown = each_composed(*ends, floors, recipe.residual_limit, darker)
+            shown = each_composed(*ends, floors, ways)
         image = shown if recipe.residual else made.edited
         after = encoder.embed_images(image)
         scores: list[float] = s_clip(before, after, *texts).tolist()
@@ -209,7 +217,7 @@ def _edit_once(
                 made.self_replace,
                 words[row],
                 floors[row],
-                made.mask_share(row),
+                made.cells(row),
                 margins[row],
             )
         )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from prismlib.editing.composition import each_composed, floors
+from prismlib.editing.composition import Manner, each_composed, floors
 from prismlib.editing.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -39,21 +39,20 @@ def chosen_floors(
     reconstruction: Tensor,
     recipe: Recipe,
     reading: Reading,
-    darker: Sequence[bool] | None = None,
+    manners: Sequence[Manner] | None = None,
 ) -> list[float]:
     """For each of edits (B, 1, H, W) the floor of its composition: the recipe's, or what will do.
 
     With `target_margin` it is the highest of `composition.floors` at which the target text lies
     nearer than the source text by so much, a difference of cosines: a counterfactual should be
     minimal (Wachter et al. 2017, arXiv 1711.00399). Where none will do it is the highest of all:
-    what does not bring about what was asked is not worth more change. `darker` is that of
+    what does not bring about what was asked is not worth more change. `manners` are those of
     `composition.each_composed`.
     """
     if recipe.target_margin is None:
         return [recipe.residual_floor] * len(factual)
     ends, n, tried = (factual, edited, reconstruction), len(factual), floors(recipe)
-    limit = recipe.residual_limit
-    made = (each_composed(*ends, [floor] * n, limit, darker) for floor in tried)
+    made = (each_composed(*ends, [floor] * n, manners) for floor in tried)
     margins = torch.stack([reading.margins(images) for images in made])
     first = (margins >= recipe.target_margin).int().argmax(dim=0)  # 0 where there is none
     return [tried[place] for place in first.tolist()]

@@ -90,6 +90,9 @@ class Recipe:
     With `context` both prompts are completed by what the image-text encoder sees of the attributes
     that neither speaks of (`editing.context`), so that these are held.
 
+    With a `contour`, a share of an image's width, a composed change is given a border without the
+    steps of the mask's cells (`contours.rounded`), save where a device is taken away.
+
     `residual` composes factual + decode(edited) - decode(reconstruction), which keeps what the
     autoencoder cannot render. Of that difference `residual_floor`, a share of full scale, drops
     what is fainter (see `masks.without_faint`): a change of tone far from the edit. With a
@@ -134,6 +137,7 @@ class Recipe:
     object_scale: float | None = None
     only_darker: bool = False
     insist: Insistence | None = None
+    contour: float = 0.0
 
     def __post_init__(self) -> None:
         for field, kinds in (
@@ -164,6 +168,8 @@ class Recipe:
             raise self._error("push", "0, or a number above 0 and a guidance_scale other than 1")
         if self.residual_limit is not None and not 0 < self.residual_limit <= 1:
             raise self._error("residual_limit", "None or a share above 0, at most 1")
+        if not 0 <= self.contour <= 1 / 8 or (self.contour and self.mask == "none"):
+            raise self._error("contour", "0, or with a mask at most 1/8 of an image's width")
         if self.target_margin is not None and not self.residual_floor:
             raise self._error("target_margin", "None without a residual_floor to come down from")
         if not (self.edits and self.inversion != "imagic") and (

@@ -36,6 +36,7 @@ RECIPES = {
         object_scale=2.0,
         only_darker=True,
         insist=Insistence(margin=0.3, guidance_scale=30.0, push=2.0, detail=0.3),
+        contour=1 / 64,
     ),
 }
 """`paper`: what section 2.3 describes. `authors`: what their `generate_cf_images.py` sets, that is
