@@ -42,6 +42,7 @@ def not_there(column: str) -> Claim:
 _NEGATED = re.compile(r"\b(?:no|without|negative for)\s+([a-z ]+)")
 _NORMAL = re.compile(r"\bno (significant )?finding|\bnormal\b")
 # Air, a lung that fell together and moved its neighbours, a gap in bone.
+ENLARGED = {"Cardiomegaly", "Enlarged Cardiomediastinum"}
 _NO_DENSITY_ADDED = {"Pneumothorax", "Atelectasis", "Fracture"}
 _DEVICES = ("device", *(kind.replace("_", " ") for kind in DEVICE_KINDS))
 
@@ -82,6 +83,12 @@ def taken_away(source: str, target: str) -> tuple[str, ...]:
 def takes_device(source: str, target: str) -> bool:
     """Whether a prompt pair takes a device away, alone or with something else."""
     return any(name in ("Support Devices", *DEVICE_KINDS) for name in taken_away(source, target))
+
+
+def takes_size(source: str, target: str) -> bool:
+    """Whether all that a prompt pair takes away is an organ's excess: the heart stays, smaller."""
+    names = taken_away(source, target)
+    return bool(names) and ENLARGED.issuperset(names)
 
 
 def takes_density(source: str, target: str) -> bool:

@@ -29,7 +29,12 @@ from prismlib.errors import PrismError, UsageError
 
 SEALED_N = 4096  # rows of the test split whose list is sealed
 SEALED_SEED = 0
-SEALED_LISTS = {"test_list": SEALED_SEED, "second_list": 1, "third_list": 2}  # names and seeds
+SEALED_LISTS = {  # names and seeds
+    "test_list": SEALED_SEED,
+    "second_list": 1,
+    "third_list": 2,
+    "fourth_list": 3,
+}
 SEALED_IMAGES = 8
 BLOCK = 32  # pixels; a picture is held as 16x16 blocks' means and standard deviations
 TOLERANCE = 1 / 255

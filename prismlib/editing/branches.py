@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from prismlib.captions.claims import takes_device
+from prismlib.captions.claims import takes_device, takes_size
 from prismlib.editing.attention import PromptToPrompt
 from prismlib.editing.inversion import Inversion
 from prismlib.editing.masks import Masks
@@ -69,13 +69,15 @@ so that each goes where the model's implicit classifier points (Ho and Salimans 
 class Prompts:
     """Embeddings (B, tokens, D) of the source, the target and the prompt to steer away from.
 
-    `objects`, bool (B, 1, 1, 1), says of each image whether its target takes a device away.
+    `objects` and `sizes`, bool (B, 1, 1, 1), say of each image whether its target takes a device
+    away, and whether it makes an organ smaller.
     """
 
     source: Tensor
     target: Tensor
     negative: Tensor
     objects: Tensor
+    sizes: Tensor
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,12 @@ def embed_prompts(
     source = model.embed(sources, truncate=truncate)
     target = model.embed(targets, truncate=truncate)
     negative = source if recipe.negative == "source" else model.embed([""]).expand_as(source)
-    devices = [takes_device(*pair) for pair in zip(sources, targets, strict=True)]
-    objects = torch.tensor(devices, device=source.device)[:, None, None, None]
-    return Prompts(source, target, negative, objects)
+    pairs = list(zip(sources, targets, strict=True))
+    objects, sizes = (
+        torch.tensor([takes(*pair) for pair in pairs], device=source.device)[:, None, None, None]
+        for takes in (takes_device, takes_size)
+    )
+    return Prompts(source, target, negative, objects, sizes)
 
 
 def prompt_to_prompt(
@@ -137,8 +142,11 @@ def sample_branches(
     source = target = inversion.noisy
     alphas = schedule.alphas.to(source)
     evaluations = 0
-    objects, withheld = prompts.objects, _withheld(recipe, prompts.objects, masks)
-    scale = torch.where(objects, recipe.scale_for_objects, recipe.guidance_scale)
+    objects, withheld = prompts.objects, _withheld(recipe, prompts, masks)
+    slimmed = recipe.slimmed.guidance_scale
+    scale = torch.where(prompts.sizes, slimmed, recipe.guidance_scale)
+    scale = torch.where(objects, recipe.scale_for_objects, scale)
+    push = torch.where(prompts.sizes, recipe.slimmed.push, recipe.push)
     for step, level in enumerate(range(schedule.steps, 0, -1)):
         asked = _Asked.of(prompts, inversion, recipe, level, control.watches(step, schedule.steps))
         with control.attached(model.unet, step, schedule.steps):
@@ -147,7 +155,7 @@ def sample_branches(
         ends = alphas[level], alphas[level - 1]
         if recipe.push and step == 0:
             free = objects if recipe.object_scale is not None else torch.zeros_like(objects)
-            scale = torch.where(free, scale, _pushed(scale, recipe.push, noise, ends[0], masks))
+            scale = torch.where(free, scale, _pushed(scale, push, noise, ends[0], masks))
         noise = asked.guided(noise, scale)
         below = inversion.trajectory[level - 1]
         here, free = inversion.trajectory[level], asked.free(noise, "target")
@@ -169,7 +177,7 @@ def sample_branches(
 
 
 def _pushed(
-    scale: Tensor, push: float, noise: Mapping[str, Tensor], alpha: Tensor, masks: Masks | None
+    scale: Tensor, push: Tensor, noise: Mapping[str, Tensor], alpha: Tensor, masks: Masks | None
 ) -> Tensor:
     """The scales (B, 1, 1, 1) at which guidance moves the clean latents by `push`, at most `scale`.
 
@@ -183,14 +191,16 @@ def _pushed(
     return torch.minimum((push / moved.clamp_min(1e-6)).clamp(min=1.0), scale)
 
 
-def _withheld(recipe: Recipe, objects: Tensor, masks: Masks | None) -> Tensor | None:
+def _withheld(recipe: Recipe, prompts: Prompts, masks: Masks | None) -> Tensor | None:
     """The share of what the source's estimate misses that each image's target goes without.
 
     (B, 1, 1, 1); None where all of it is given. An image that may change anywhere is given all.
     """
-    if masks is None or recipe.detail == recipe.detail_for_objects == 1:
+    slimmed = recipe.slimmed.detail
+    if masks is None or recipe.detail == recipe.detail_for_objects == slimmed == 1:
         return None
-    share = torch.where(objects, 1 - recipe.detail_for_objects, 1 - recipe.detail)
+    share = torch.where(prompts.sizes, 1 - slimmed, 1 - recipe.detail)
+    share = torch.where(prompts.objects, 1 - recipe.detail_for_objects, share)
     return share * masks.keep.flatten(1).any(1)[:, None, None, None]
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from prismlib.captions.claims import named, taken_away
+from prismlib.captions.claims import ENLARGED, named, taken_away
 from prismlib.captions.wordings import TRAINED, names_of
 from prismlib.cohorts.labels import SHOWN_ATTRIBUTES
 from prismlib.models.tokenizers import overlong
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 BENEATH: Mapping[str, tuple[str, ...]] = MappingProxyType({"Pleural Effusion": ("Edema",)})
 """What is held besides `SHOWN_ATTRIBUTES` where a finding is taken away that may hide it."""
-NOT_WITH_EDEMA = {"Cardiomegaly", "Enlarged Cardiomediastinum"}
-"""Where one of these is taken away, a word of edema would ask for it: nothing beneath is held."""
 
 
 def contexts(
@@ -68,7 +66,7 @@ def contexts(
 
 def _beneath(source: str, target: str) -> list[str]:
     gone = taken_away(source, target)
-    if NOT_WITH_EDEMA & {*gone}:
+    if ENLARGED & {*gone}:  # a word of edema would ask for them: nothing beneath is held
         return []
     return [held for name in gone for held in BENEATH.get(name, ())]
 

@@ -1,6 +1,6 @@
 """What a recipe is: which inversion, how many steps, which attention control."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
 from prismlib.errors import UsageError
@@ -33,6 +33,15 @@ SHARES = (
     "detail",
     "object_detail",
 )
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How strongly an image is edited: what takes the place of a recipe's own such settings."""
+
+    guidance_scale: float
+    push: float
+    detail: float
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,9 @@ class Recipe:
     patient and no prompt says what is behind it, so the source's estimate misses most of it and
     guidance does little: where one is taken away, `object_detail` and `object_scale`, if given,
     are used in place of `detail`, and of `guidance_scale` and `push`.
+
+    Where an organ is to become smaller, its mask is a crescent, and a `contour` fades much of what
+    changes in it: `slimming`, if given, is the strength of such edits.
 
     `imagic` inverts nothing: `inner_steps` fit the target's embedding to the image, `tuning_steps`
     the network, and `interpolation` is how far towards the target it then goes.
@@ -138,6 +150,7 @@ class Recipe:
     only_darker: bool = False
     insist: Insistence | None = None
     contour: float = 0.0
+    slimming: Strength | None = None
 
     def __post_init__(self) -> None:
         for field, kinds in (
@@ -178,6 +191,12 @@ class Recipe:
             raise UsageError(
                 f"recipe {self.name!r}: {self.inversion} takes no mask, attention control or sweep"
             )
+        if self.slimming is not None:
+            if bool(self.slimming.push) != bool(self.push):
+                raise self._error("slimming", "a push where the recipe has one, and only there")
+            if self.negative != "source" and self.source_guidance_scale is None:
+                raise self._error("slimming", "None where the source is guided as the target is")
+            _ = self.slimmed  # is checked as any recipe
         if self.insist is not None:
             if self.sweep or self.inversion == "imagic" or not self.edits:
                 raise self._error("insist", "None where nothing is guided, or a sweep is tried")
@@ -225,10 +244,18 @@ class Recipe:
         return replace(
             self,
             insist=None,
+            slimming=None,
             guidance_scale=firm.guidance_scale,
             push=firm.push,
             detail=firm.detail,
         )
+
+    @property
+    def slimmed(self) -> "Recipe":
+        """The recipe for organs that are to become smaller; itself if those are no exception."""
+        if self.slimming is None:
+            return self
+        return replace(self, slimming=None, **asdict(self.slimming))
 
     @property
     def controls(self) -> bool:

@@ -2,7 +2,7 @@
 
 import difflib
 
-from prismlib.editing.recipe import Insistence, Recipe
+from prismlib.editing.recipe import Insistence, Recipe, Strength
 from prismlib.errors import UsageError
 
 RECIPES = {
@@ -37,6 +37,7 @@ RECIPES = {
         only_darker=True,
         insist=Insistence(margin=0.3, guidance_scale=30.0, push=2.0, detail=0.3),
         contour=1 / 64,
+        slimming=Strength(guidance_scale=30.0, push=1.3, detail=0.4),
     ),
 }
 """`paper`: what section 2.3 describes. `authors`: what their `generate_cf_images.py` sets, that is
