@@ -119,8 +119,8 @@ the split `development`, on which classifiers were calibrated too; notebook 08 h
 ## Limits
 
 - {autoencoder}
-- How far the U-Net follows a prompt is measured, not assumed: see the tables `table_gallery`, `table_agreement` and
-  `table_wording` of notebook 02 and `table_2` of notebook 04.
+- How far the U-Net follows a prompt is measured, not assumed: see the tables `table_gallery`,
+  `table_agreement` and `table_wording` of notebook 02 and `table_2` of notebook 04.
 - Prompts are understood only in the words of the captions' vocabulary (findings of CheXpert,
   "severe", "lots of", "no", "without", device kinds); other words are spelled out and mean nothing.
 - The image-text encoder, the grounding and the classifier know subjects like those above. On other
