@@ -197,3 +197,20 @@ def test_drawing_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     figures.plot_pairs(pairs())
     assert list(Path().iterdir()) == []
+
+
+def test_errors_of_many_methods_have_a_place_each():
+    inside, outside = [0.0, 1.0, 0.55, 1.02, 4.7], [0.0, 0.007, 0.14, 1.0, 23.4]
+    names = ["truth", "nothing", "ours", "coded", "astray"]
+    table = pd.DataFrame({"method": names, "error_inside": inside, "error_outside": outside})
+    ax = figures.plot_errors(table)
+    drawn = {line.get_label(): line for line in ax.lines if line.get_label() in names}
+    assert [drawn[n].get_xydata().tolist() for n in names] == [
+        [list(point)] for point in zip(outside, inside, strict=True)
+    ]
+    places = ax.transData.transform(np.column_stack([outside, inside]))
+    whole = ax.get_window_extent()
+    assert all(whole.contains(*place) for place in places)
+    apart = [np.hypot(*(a - b)) for a, b in pairwise(places[np.argsort(places[:, 0])])]
+    assert min(apart) > 5 * 1.5  # pixels: markers do not hide each other
+    assert {line.get_xdata()[0] for line in ax.lines if list(line.get_ydata()) == [0, 1]} == {1}

@@ -46,6 +46,7 @@ __all__ = [
     "plot_difference",
     "plot_difference_maps",
     "plot_distribution",
+    "plot_errors",
     "plot_gallery",
     "plot_logits",
     "plot_pairs",
@@ -55,6 +56,8 @@ __all__ = [
 ]
 
 BEFORE, AFTER, TRUTH = (sns.color_palette("colorblind")[i] for i in (0, 1, 2))
+MARKERS = "os^DvP"
+XTICKS, YTICKS = (0, 0.1, 1, 10), (0, 0.5, 1, 2, 5)
 
 
 def use_style() -> None:
@@ -106,6 +109,29 @@ def plot_scores_with_intervals(
     ax.set_xlabel(score.replace("_", " "))
     ax.grid(axis="x")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    return ax
+
+
+def plot_errors(table: pd.DataFrame, *, by: str = "method", ax: Axes | None = None) -> Axes:
+    """One point a row of `table`: its `error_outside` the true mask against its `error_inside`.
+
+    Lines stand at 1, which is encoding and decoding outside, and doing nothing inside. Both scales
+    are linear up to 0.1 and 1 and logarithmic beyond, so that what is exact, what is near and what
+    went astray by far have a place.
+    """
+    ax = axes_of(ax, (8, max(3.4, 0.3 * len(table))))
+    ax.set_xscale("symlog", linthresh=0.1, subs=range(2, 10))
+    ax.set_yscale("symlog", linthresh=1.0, subs=range(2, 10))
+    for number, row in enumerate(table.to_dict("records")):
+        marker = MARKERS[number % len(MARKERS)]
+        ax.plot(row["error_outside"], row["error_inside"], marker, label=row[by])
+    for line in (ax.axhline, ax.axvline):
+        line(1, color="0.6", linewidth=1, zorder=1)
+    ax.margins(0.04)
+    ax.set(xticks=XTICKS, xticklabels=XTICKS, yticks=YTICKS, yticklabels=YTICKS)
+    ax.set_xlabel("error outside the true mask (autoencoder = 1)")
+    ax.set_ylabel("error inside (do nothing = 1)")
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return ax
 
 
