@@ -45,8 +45,9 @@ null-text inversion, refinement of cross-attention, changed words weighted twofo
 and a sweep over self-replacement, of which the best by direction is kept. `fast`: virtual inversion
 from noise in 10 moves, guided away from the source prompt as far as a push, both prompts completed
 by what is seen of the other attributes, bounded to where the model's grounding finds what is taken
-away, composed residually without the ghost of what was there, and once more and firmly where the
-image-text encoder does not read what was asked; chosen on development subjects for the bundled
+away, composed residually without the ghost of what was there and with a rounded border, more
+strongly where a heart is slimmed, and once more and firmly where the image-text encoder does not
+read what was asked; chosen on development subjects for the bundled
 weights (`choose_recipe.py`; insisting below 0.4 turned one or two of 200 more, and took an eighth
 longer). A model without grounding is better asked by `ungrounded`."""
 
