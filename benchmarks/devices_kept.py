@@ -6,6 +6,9 @@ Notebook 02 asks this of subjects as they come, of whom few carry the rarer kind
 subjects) twelve an external cable and one a shoulder prosthesis. Here development patients are
 looked for who carry them, `--each` of a kind, beside patients without any device, who set the
 threshold. A row a kind: the judge's recall before and after, and their ratio with its 95% interval.
+
+For prism-mini, `--each 40 --without 250 --searched 12000`: any device .975 (.950 to .996), chest
+drains .912 (.812 to 1), sternal wires .952 (.881 to 1), all other kinds .97 and more.
 """
 
 import argparse
