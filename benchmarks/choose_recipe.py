@@ -14,7 +14,8 @@ is at most half of the autoencoder's and, if any, at most 0.6 of doing nothing's
 flips the judge most often: in its worst task, of equals on average over the tasks, of equals again
 what is nearest to the true counterfactual inside.
 Writes candidates.csv and ranking.csv; the sealed test list stays closed. The recipe `fast` is
-chosen by this, once for a set of weights.
+chosen by this, once for a set of weights, but for its `contour` and `slimming`, which came later
+(docs/recipe_fast.md).
 """
 
 import argparse
@@ -90,7 +91,7 @@ def candidates() -> Iterator[Recipe]:
             yield replace(
                 plain,
                 name=f"{name}-i{margin:g}-p{firmly:g}-d{less:g}",
-                insist=Insistence(margin, 30.0, firmly, less),
+                insist=Insistence(30.0, firmly, less, margin),
                 residual=True,  # it is what is composed that is read
                 residual_limit=LIMITS[0],
                 only_darker=True,

@@ -17,7 +17,6 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from prismlib.cohorts.phantom.cohort import PhantomCohort
@@ -74,5 +73,4 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    with torch.no_grad():
-        main()
+    main()

@@ -12,7 +12,7 @@ from prismlib.captions import ONE_THING
 from prismlib.editing.composition import Manner, composed, manners
 from prismlib.editing.contours import rounded
 from prismlib.editing.counterfactual import RECIPES, Recipe, edit
-from prismlib.editing.masks import Masks, Region
+from prismlib.editing.masks import Region
 from prismlib.errors import UsageError
 
 torch.set_num_threads(1)
@@ -97,7 +97,7 @@ def test_what_may_only_become_darker_does(seed):
 def test_devices_keep_their_ends(task, has):
     cells = torch.rand(1, 1, 8, 8) < 0.5
     prompt = ONE_THING[task]
-    (manner,) = manners(RECIPES["fast"], [prompt.source], [prompt.target], Masks(cells, ~cells))
+    (manner,) = manners(RECIPES["fast"], [prompt.source], [prompt.target], cells)
     assert bool(manner.contour) is has and torch.equal(manner.cells, cells)
 
 

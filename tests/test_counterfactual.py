@@ -57,7 +57,7 @@ ALL = [
     VIRTUAL,
     DELTA,
     LEAST,
-    replace(VIRTUAL, name="insisting", insist=Insistence(0.0, 9.0, 0.0, 1.0)),
+    replace(VIRTUAL, name="insisting", insist=Insistence(9.0, 0.0, 1.0, margin=0.0)),
     replace(PAPER, name="sdedit", inversion="noise", strength=0.75),
     replace(SHARED, name="blended", blend=0.3, word_weight=2.0),
     replace(VIRTUAL, name="context", context=True),

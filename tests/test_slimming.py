@@ -76,7 +76,7 @@ def test_each_setting_counts(model, encoder, strength, change):
 
 
 def test_who_is_insisted_on_is_edited_as_firmly_as_anybody():
-    firm = Insistence(0.1, guidance_scale=7.0, push=30.0, detail=0.3)
+    firm = Insistence(7.0, push=30.0, detail=0.3, margin=0.1)
     firmly = replace(RECIPE, insist=firm).firmly
     assert firmly == replace(PLAIN, guidance_scale=7.0, push=30.0, detail=0.3)
     assert asdict(RECIPE.slimmed) == asdict(PLAIN) | asdict(STRONG)

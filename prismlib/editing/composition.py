@@ -8,7 +8,7 @@ from torch import Tensor
 
 from prismlib.captions.claims import takes_density, takes_device
 from prismlib.editing.contours import rounded
-from prismlib.editing.masks import Masks, not_faint, without_faint
+from prismlib.editing.masks import not_faint, without_faint
 from prismlib.editing.recipe import Recipe
 
 
@@ -72,9 +72,9 @@ def each_composed(
 
 
 def manners(
-    recipe: Recipe, sources: Sequence[str], targets: Sequence[str], masks: Masks | None
+    recipe: Recipe, sources: Sequence[str], targets: Sequence[str], cells: Tensor | None
 ) -> list[Manner]:
-    """Of each prompt pair, how the recipe composes its edit.
+    """Of each prompt pair, how the recipe composes its edit in `cells`, bool (B, 1, h, w).
 
     A device has no contour: it is about as thin as the mask's cells, and would lose its ends.
     """
@@ -82,8 +82,8 @@ def manners(
     for row, pair in enumerate(zip(sources, targets, strict=True)):
         darker = recipe.only_darker and takes_density(*pair)
         contour = 0.0 if takes_device(*pair) else recipe.contour
-        cells = None if masks is None else masks.edit[row : row + 1]
-        found.append(Manner(recipe.residual_limit, darker, contour, cells))
+        own = None if cells is None else cells[row : row + 1]
+        found.append(Manner(recipe.residual_limit, darker, contour, own))
     return found
 
 

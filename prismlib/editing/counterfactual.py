@@ -17,7 +17,7 @@ from prismlib.editing.batches import Batch, variants
 from prismlib.editing.cache import InversionCache
 from prismlib.editing.composition import composed, each_composed, manners
 from prismlib.editing.context import contexts
-from prismlib.editing.masks import Masks, Region, check_regions
+from prismlib.editing.masks import Region, check_regions
 from prismlib.editing.reading import Reading, chosen_floors
 from prismlib.editing.recipe import Recipe
 from prismlib.editing.recipes import CONTROLS, OTHERS, RECIPES, find_recipe
@@ -87,11 +87,8 @@ class Counterfactual:
             return self.image
         images = (self.factual, self.image, self.reconstruction)
         factual, edited, back = (torch.from_numpy(image)[None, None] for image in images)
-        masks = None
-        if self.cells is not None:
-            cells = torch.from_numpy(self.cells)[None, None]
-            masks = Masks(cells, ~cells)
-        (how,) = manners(self.recipe, [self.source_prompt], [self.target_prompt], masks)
+        cells = None if self.cells is None else torch.from_numpy(self.cells)[None, None]
+        (how,) = manners(self.recipe, [self.source_prompt], [self.target_prompt], cells)
         return _array(composed(factual, edited, back, self.floor, how)[0])
 
 
@@ -187,7 +184,8 @@ def _edit_once(
     asked, tried, reading = batch.completed(words), [], Reading(encoder, *texts)
     for made in variants(model, factual, asked, recipe, truncate, kept):
         ends = factual, made.edited, made.reconstruction
-        ways = manners(recipe, batch.sources, batch.targets, made.masks)
+        cells = None if made.masks is None else made.masks.edit
+        ways = manners(recipe, batch.sources, batch.targets, cells)
         floors = chosen_floors(*ends, recipe, reading, ways)
         shown = made.edited
         if recipe.residual or reads_composed:

@@ -1,7 +1,7 @@
 """What a recipe is: which inversion, how many steps, which attention control."""
 
-from dataclasses import asdict, dataclass, replace
-from typing import Literal, get_args
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args
 
 from prismlib.errors import UsageError
 
@@ -43,19 +43,21 @@ class Strength:
     push: float
     detail: float
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those settings by name."""
+        return {field.name: getattr(self, field.name) for field in fields(Strength)}
+
 
 @dataclass(frozen=True)
-class Insistence:
-    """How an image is edited once more that the image-text encoder does not read as asked.
+class Insistence(Strength):
+    """How strongly an image is edited once more that the encoder does not read as asked.
 
     As asked is read what lies nearer to the target prompt than to the source prompt by `margin`, a
-    difference of cosines. `guidance_scale`, `push` and `detail` take the place of the recipe's.
+    difference of cosines.
     """
 
     margin: float
-    guidance_scale: float
-    push: float
-    detail: float
 
 
 @dataclass(frozen=True)
@@ -240,22 +242,14 @@ class Recipe:
         """What an image is edited by once more, if the recipe insists; itself if it does not."""
         if self.insist is None:
             return self
-        firm = self.insist
-        return replace(
-            self,
-            insist=None,
-            slimming=None,
-            guidance_scale=firm.guidance_scale,
-            push=firm.push,
-            detail=firm.detail,
-        )
+        return replace(self, insist=None, slimming=None, **self.insist.settings)
 
     @property
     def slimmed(self) -> "Recipe":
         """The recipe for organs that are to become smaller; itself if those are no exception."""
         if self.slimming is None:
             return self
-        return replace(self, slimming=None, **asdict(self.slimming))
+        return replace(self, slimming=None, **self.slimming.settings)
 
     @property
     def controls(self) -> bool:

@@ -35,7 +35,7 @@ RECIPES = {
         object_detail=0.5,
         object_scale=2.0,
         only_darker=True,
-        insist=Insistence(margin=0.3, guidance_scale=30.0, push=2.0, detail=0.3),
+        insist=Insistence(guidance_scale=30.0, push=2.0, detail=0.3, margin=0.3),
         contour=1 / 64,
         slimming=Strength(guidance_scale=30.0, push=1.3, detail=0.4),
     ),
