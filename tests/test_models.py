@@ -575,6 +575,23 @@ def test_the_text_tower_can_be_kept(trained, tmp_path, monkeypatch):
     ).part_sha256("text_encoder")
 
 
+def test_a_kept_text_tower_is_what_the_unet_reads_with(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PRISM_OUTPUT", str(trained.parent))
+    copy = tmp_path / "mini"
+    shutil.copytree(trained, copy)
+    another = copy / "pipeline/text_encoder/model.safetensors"
+    save_file({name: 2 * value for name, value in load_file(another).items()}, another)
+    kept = ["--set", "freeze_text=true", "--start", str(copy), "--model", str(copy)]
+    out = ["--out", str(tmp_path / "out"), "--export", str(copy)]
+    assert main(["train", "clip", *SMALL, *kept, *out]) == 0
+    expected = load_file(trained / "pipeline/text_encoder/model.safetensors")
+    found = load_file(another)
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    assert "reads with another text encoder: train its unet" in capsys.readouterr().out
+    assert main(["train", "clip", *SMALL, *kept, *out]) == 0
+    assert "another text encoder" not in capsys.readouterr().out
+
+
 def test_a_record_names_where_a_kept_text_tower_and_a_start_come_from(
     trained, tmp_path, monkeypatch
 ):

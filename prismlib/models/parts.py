@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,7 @@ from prismlib.models.train_vae import (
 from prismlib.models.training import Settings, settings_from
 from prismlib.models.zero_shot import zero_shot
 
+TEXT_WEIGHTS = "model.safetensors"  # of a text encoder's folder
 STANDARDIZE = 48  # training images, of 1024 latents each, that the latents' scale comes from
 
 
@@ -192,14 +194,34 @@ def _train_clip(request: Request, settings: ClipSettings) -> Trained:
     record = record_of(run, data, text)
     if settings.pool != "train":
         return [request.name], record
-    if text_tower is not None or settings.keep_text_encoder:
-        kept = "text_encoder_from" if text_tower is None else "text_tower_from"
-        before = [r for r in read_records(request.model) if r["part"] == "clip"]
-        if text_tower is None and request.start is not None:  # its record, which goes along, tells
-            return ["clip"], record
-        return ["clip"], {**record, kept: [e for r in before for e in r.get(kept, [r])]}
-    weights.save_pretrained(text_encoder_of(model), request.out / "model/pipeline/text_encoder")
-    return ["pipeline/tokenizer", "pipeline/text_encoder", "clip"], record
+    if settings.keep_text_encoder:
+        if request.start is not None:  # its record, which goes along, tells
+            return [request.name], record
+        before = _records_of(request.model, "text_encoder_from")
+        return [request.name], {**record, "text_encoder_from": before}
+    written = request.out / "model/pipeline/text_encoder"
+    weights.save_pretrained(text_encoder_of(model), written)
+    if text_tower is not None:
+        _warn_of_another(written, request)
+        before = _records_of(request.model, "text_tower_from")
+        return ["pipeline/text_encoder", request.name], {**record, "text_tower_from": before}
+    return ["pipeline/tokenizer", "pipeline/text_encoder", request.name], record
+
+
+def _warn_of_another(encoder: Path, request: Request) -> None:
+    """Say so where the U-Net that is there was trained beside another text encoder."""
+    held = weights.model_folder(request.model) / "pipeline" / encoder.name / TEXT_WEIGHTS
+    if held.is_file() and paths.sha256(held) != paths.sha256(encoder / TEXT_WEIGHTS):
+        request.report(
+            f"{request.model} reads with another text encoder: train its unet, base_unet and "
+            f"grounding further beside this one, with --start {request.model}"
+        )
+
+
+def _records_of(model: str, kept: str) -> list[dict[str, Any]]:
+    """The records of what a model's image-text encoder passes on, itself or what it had so kept."""
+    found = [record for record in read_records(model) if record["part"] == "clip"]
+    return [each for record in found for each in record.get(kept, [record])]
 
 
 def _text_side(request: Request, settings: ClipSettings) -> tuple[Any, Any, dict[str, Any]]:

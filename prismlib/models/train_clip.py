@@ -50,9 +50,9 @@ class ClipSettings(Settings):
     lie (where the cohort is simulated); 0 leaves one out. `shift` and `blur` are `Variation`'s.
     `strange` is the share of questions before which stand tokens without meaning instead of a known
     head, so that words that were never met are not heard. `freeze_text` keeps the text tower and
-    tokenizer of the model that is there already, so that a U-Net trained on it stays valid, and
-    trains the images' side alone. `keep_text_encoder` trains both towers and leaves alone the text
-    encoder that the U-Net reads with.
+    tokenizer of the model that is there already and trains the images' side alone; that tower is
+    then what a U-Net reads with, whatever it read with before. `keep_text_encoder` trains both
+    towers and leaves alone the text encoder that the U-Net reads with.
     """
 
     batch_size: int = 32
