@@ -1,0 +1,86 @@
+"""Do samples show what their captions say, each attribute asked for often enough to tell?
+
+    python benchmarks/prompts_followed.py [--each 64] [--guidance 7.5] [--model prism-mini]
+
+Notebook 02 asks this of captions as subjects come, of whom few have a large heart or nothing at
+all: of its first 96 captions four ask for a large heart, and then it is luck what they come to.
+Here development subjects after those of the notebook are looked for whose captions say an attribute
+is there, `--each` of every attribute, or that it is not, half as many. A row an attribute: the
+judge's balanced agreement with the captions on samples and on the subjects' own radiographs, and
+their ratio with its 95% interval. The bar is 0.9.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from prismlib.captions import describe
+from prismlib.captions.claims import asserted
+from prismlib.cohorts.phantom.cohort import PhantomCohort
+from prismlib.editing.synthesis import synthesize
+from prismlib.measures.generation import prompt_agreement
+from prismlib.models.classifiers import Classifier
+from prismlib.models.pipeline import LatentDiffusion
+from prismlib.progress import progress
+
+BATCH = 8
+SEEN = 600  # subjects that notebook 02 measures at `full`
+FIRST_SEED = 9000  # of the samples' noise
+
+Array = NDArray[np.float64]
+
+
+def main() -> None:
+    """Choose the captions, sample, judge, print."""
+    args = _arguments()
+    model, judge = LatentDiffusion.load(args.model), Classifier.load(args.judge)
+    cohort = PhantomCohort("development", args.searched, seed=args.seed)
+    rng = np.random.default_rng(args.seed)
+    described = [describe(row, rng) for row in cohort.table.to_dict("records")]
+    asked = np.array([asserted(each, judge.attributes) for each in described])
+    rows = chosen(asked, args.each)
+    prompts, seeds = [described[row].text for row in rows], [FIRST_SEED + row for row in rows]
+    sampled = synthesize(model, prompts, seeds, args.steps, args.guidance, batch_size=BATCH)
+    real = [cohort.image(row) for row in progress(rows, "subjects drawn")]
+    made, known = (probabilities(judge, images) for images in (sampled, real))
+    thresholds = {name: judge.threshold(name) for name in judge.attributes}
+    patients = cohort.table.loc[rows, "Patient"].tolist()
+    found = prompt_agreement(judge.attributes, thresholds, made, known, asked[rows], patients)
+    print(pd.DataFrame(found).round(3).to_string(index=False))
+
+
+def chosen(asked: Array, each: int) -> list[int]:
+    """Rows after the notebook's whose captions say of an attribute that it is there, or is not."""
+    rows: set[int] = set()
+    for column in asked.T:
+        for value, n in ((1, each), (0, each // 2)):
+            found = np.flatnonzero(column == value)
+            rows.update(found[found >= SEEN][:n].tolist())
+    return sorted(rows)
+
+
+def probabilities(judge: Classifier, images: Sequence[NDArray[np.float32]]) -> Array:
+    """The judge's answers (N, k)."""
+    parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+    found = [judge.probabilities(torch.from_numpy(np.stack(part))[:, None]) for part in parts]
+    return torch.cat(found).double().numpy()
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="prism-mini")
+    parser.add_argument("--judge", default="prism-mini")
+    parser.add_argument("--each", type=int, default=64)
+    parser.add_argument("--searched", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--guidance", type=float, default=7.5)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
