@@ -11,7 +11,6 @@ their ratio with its 95% interval. The bar is 0.9.
 """
 
 import argparse
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -27,7 +26,6 @@ from prismlib.models.classifiers import Classifier
 from prismlib.models.pipeline import LatentDiffusion
 from prismlib.progress import progress
 
-BATCH = 8
 SEEN = 600  # subjects that notebook 02 measures at `full`
 FIRST_SEED = 9000  # of the samples' noise
 
@@ -44,9 +42,12 @@ def main() -> None:
     asked = np.array([asserted(each, judge.attributes) for each in described])
     rows = chosen(asked, args.each)
     prompts, seeds = [described[row].text for row in rows], [FIRST_SEED + row for row in rows]
-    sampled = synthesize(model, prompts, seeds, args.steps, args.guidance, batch_size=BATCH)
+    sampled = synthesize(model, prompts, seeds, args.steps, args.guidance)
     real = [cohort.image(row) for row in progress(rows, "subjects drawn")]
-    made, known = (probabilities(judge, images) for images in (sampled, real))
+    made, known = (
+        judge.probabilities(torch.from_numpy(np.stack(images))[:, None]).double().numpy()
+        for images in (sampled, real)
+    )
     thresholds = {name: judge.threshold(name) for name in judge.attributes}
     patients = cohort.table.loc[rows, "Patient"].tolist()
     found = prompt_agreement(judge.attributes, thresholds, made, known, asked[rows], patients)
@@ -61,13 +62,6 @@ def chosen(asked: Array, each: int) -> list[int]:
             found = np.flatnonzero(column == value)
             rows.update(found[found >= SEEN][:n].tolist())
     return sorted(rows)
-
-
-def probabilities(judge: Classifier, images: Sequence[NDArray[np.float32]]) -> Array:
-    """The judge's answers (N, k)."""
-    parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-    found = [judge.probabilities(torch.from_numpy(np.stack(part))[:, None]) for part in parts]
-    return torch.cat(found).double().numpy()
 
 
 def _arguments() -> argparse.Namespace:

@@ -25,7 +25,7 @@ class StatementsKept:
     from one that says it is not: balanced accuracy, with its 95% bootstrap interval over patients.
 
     What a linear reader cannot tell, cross-attention will hardly find. `n` captions say one or the
-    other, `n_positive` that it is there; with fewer than `FOLDS` of either all is NaN.
+    other, `n_positive` that it is there; where fewer than `FOLDS` patients have either, all is NaN.
     """
 
     attribute: str
@@ -62,7 +62,7 @@ def _kept(
     attribute: str, embeddings: Array, there: NDArray[np.bool_], patients: NDArray[np.object_]
 ) -> StatementsKept:
     n, positive = len(there), int(there.sum())
-    if min(positive, n - positive) < FOLDS:
+    if min(len(np.unique(patients[there == value])) for value in (True, False)) < FOLDS:
         return StatementsKept(attribute, n, positive, *(float("nan"),) * 3)
     fit = LogisticRegression(class_weight="balanced", max_iter=ITERATIONS)
     reader = make_pipeline(StandardScaler(), fit)

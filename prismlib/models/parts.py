@@ -69,7 +69,6 @@ from prismlib.models.train_vae import (
 from prismlib.models.training import Settings, settings_from
 from prismlib.models.zero_shot import zero_shot
 
-TEXT_WEIGHTS = "model.safetensors"  # of a text encoder's folder
 STANDARDIZE = 48  # training images, of 1024 latents each, that the latents' scale comes from
 
 
@@ -179,9 +178,13 @@ def _train_clip(request: Request, settings: ClipSettings) -> Trained:
         fresh,
         settings.seed,
     )
+    text_encoder = request.out / "model/pipeline/text_encoder"
     if text_tower is not None:
         model.text_model.load_state_dict(text_tower)
         model.text_model.requires_grad_(False)
+        if ranks.leads():
+            weights.save_pretrained(text_encoder_of(model), text_encoder)
+            _warn_of_another(text_encoder, request)
     objective = _seeded(
         lambda: ClipObjective(model, tokenizer, data, settings, places), settings.seed
     )
@@ -199,22 +202,21 @@ def _train_clip(request: Request, settings: ClipSettings) -> Trained:
             return [request.name], record
         before = _records_of(request.model, "text_encoder_from")
         return [request.name], {**record, "text_encoder_from": before}
-    written = request.out / "model/pipeline/text_encoder"
-    weights.save_pretrained(text_encoder_of(model), written)
     if text_tower is not None:
-        _warn_of_another(written, request)
         before = _records_of(request.model, "text_tower_from")
         return ["pipeline/text_encoder", request.name], {**record, "text_tower_from": before}
+    weights.save_pretrained(text_encoder_of(model), text_encoder)
     return ["pipeline/tokenizer", "pipeline/text_encoder", request.name], record
 
 
 def _warn_of_another(encoder: Path, request: Request) -> None:
-    """Say so where the U-Net that is there was trained beside another text encoder."""
-    held = weights.model_folder(request.model) / "pipeline" / encoder.name / TEXT_WEIGHTS
-    if held.is_file() and paths.sha256(held) != paths.sha256(encoder / TEXT_WEIGHTS):
+    """Say so, before the training, where the U-Net was trained beside another text encoder."""
+    held = weights.model_folder(request.model) / "pipeline" / encoder.name
+    if held.is_dir() and weights.fingerprint(held) != weights.fingerprint(encoder):
         request.report(
-            f"{request.model} reads with another text encoder: train its unet, base_unet and "
-            f"grounding further beside this one, with --start {request.model}"
+            f"the U-Net of {request.model} reads with another text encoder than the one kept: "
+            f"export into a copy of {request.model}, and there train unet, base_unet and grounding "
+            f"further, with --model COPY --start {request.model}"
         )
 
 

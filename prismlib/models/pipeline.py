@@ -129,7 +129,9 @@ class LatentDiffusion(OnDisk):
         return to_images(self.vae.decode(latents).sample).clamp(0, 1)
 
     @torch.no_grad()
-    def embed(self, prompts: Sequence[str], truncate: bool = False) -> Tensor:
+    def embed(
+        self, prompts: Sequence[str], truncate: bool = False, batch_size: int = 256
+    ) -> Tensor:
         """Text embeddings (B, 77, D) of prompts.
 
         Raises UsageError naming the words past the tokenizer's limit, unless `truncate`.
@@ -137,7 +139,7 @@ class LatentDiffusion(OnDisk):
         if not truncate:
             check_length(self.tokenizer, prompts)
         ids = torch.tensor(tokenize(self.tokenizer, prompts), device=self.device)
-        return self.text_encoder(ids)[0]
+        return torch.cat([self.text_encoder(part)[0] for part in ids.split(batch_size)])
 
     @torch.no_grad()
     def ground(self, latents: Tensor, names: Sequence[str]) -> Tensor:

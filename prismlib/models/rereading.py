@@ -22,7 +22,9 @@ def rereading(unet: Any, before: Any, after: Any, texts: Sequence[str]) -> Any:
     if before.part_sha256("text_encoder") == after.part_sha256("text_encoder"):
         return unet
     some = texts[:: -(-len(texts) // TEXTS)]
-    new, old = _tokens(after, some), _tokens(before, some)
+    new, old = (
+        model.embed(some, truncate=True).cpu().flatten(0, 1).float() for model in (after, before)
+    )
     back = torch.linalg.lstsq(new, old).solution
     for name, weight in unet.named_parameters():
         if name.endswith(CROSS):
@@ -30,14 +32,6 @@ def rereading(unet: Any, before: Any, after: Any, texts: Sequence[str]) -> Any:
     if getattr(unet, "add_embedding", None) is not None:
         _reread_whole(unet.add_embedding, new, old)
     return unet
-
-
-def _tokens(model: Any, texts: Sequence[str]) -> Tensor:
-    """Embeddings (tokens, D) of texts."""
-    parts = [
-        model.embed(texts[i : i + 256], truncate=True).cpu() for i in range(0, len(texts), 256)
-    ]
-    return torch.cat(parts).flatten(0, 1).float()
 
 
 def _reread_whole(layer: Any, new: Tensor, old: Tensor) -> None:

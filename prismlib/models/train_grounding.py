@@ -63,8 +63,7 @@ class GroundingObjective(Objective):
         self.names = (ANY_DEVICE, *places.names)
         self.kinds = [i for i, name in enumerate(places.names) if name in DEVICE_KINDS]
         texts, self.texts = sentences(self.names)
-        parts = [model.embed(texts[i : i + 256]).cpu() for i in range(0, len(texts), 256)]
-        self.embeddings = torch.cat(parts)
+        self.embeddings = model.embed(texts).cpu()
         side = latents.shape[-1]
         there = [
             self._maps(np.arange(start, min(start + 256, len(latents))), side).amax((2, 3))
