@@ -80,18 +80,20 @@ def candidates() -> Iterator[Recipe]:
             kept = f"{name}-self{share:g}"
             yield replace(plain, name=kept, attention="prompt-to-prompt", self_replace=share)
     details = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-    pushes = product((8, 10, 12), (0.6, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3), details)
-    for (steps, push, detail), (own, scale) in product(pushes, product((0.5, 0.6, 0.7), (2, 3, 4))):
-        name = f"m{steps}-p{push:g}-d{detail:g}-o{own:g}-g{scale:g}"
-        bounded = {"mask": "grounded", "context": True, "push": push, "detail": detail}
+    strengths = product((8, 10, 12), (4, 5, 6, 7, 7.5, 9), details)
+    for (steps, led, detail), (own, scale) in product(
+        strengths, product((0.5, 0.6, 0.7), (2, 3, 4, 6))
+    ):
+        name = f"m{steps}-g{led:g}-d{detail:g}-o{own:g}-g{scale:g}"
+        bounded = {"mask": "grounded", "context": True, "detail": detail}
         objects = {"object_detail": own, "object_scale": float(scale)}
-        plain = Recipe(name, "virtual", steps, 20.0, negative="source", **bounded, **objects)
+        plain = Recipe(name, "virtual", steps, float(led), negative="source", **bounded, **objects)
         yield plain
-        for margin, firmly, less in product((0.3, 0.35, 0.4), (1.6, 2.0), (0.3, 0.4)):
+        for margin, firmly, less in product((0.3, 0.35, 0.4), (9, 12, 15), (0.3, 0.4, 0.5)):
             yield replace(
                 plain,
-                name=f"{name}-i{margin:g}-p{firmly:g}-d{less:g}",
-                insist=Insistence(30.0, firmly, less, margin),
+                name=f"{name}-i{margin:g}-g{firmly:g}-d{less:g}",
+                insist=Insistence(float(firmly), less, margin),
                 residual=True,  # it is what is composed that is read
                 residual_limit=LIMITS[0],
                 only_darker=True,

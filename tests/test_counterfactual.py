@@ -57,7 +57,7 @@ ALL = [
     VIRTUAL,
     DELTA,
     LEAST,
-    replace(VIRTUAL, name="insisting", insist=Insistence(9.0, 0.0, 1.0, margin=0.0)),
+    replace(VIRTUAL, name="insisting", insist=Insistence(9.0, 1.0, margin=0.0)),
     replace(PAPER, name="sdedit", inversion="noise", strength=0.75),
     replace(SHARED, name="blended", blend=0.3, word_weight=2.0),
     replace(VIRTUAL, name="context", context=True),
@@ -180,7 +180,7 @@ def test_what_is_enough_decides_how_much_is_kept(model, encoder, images):
             assert_images_equal(other.composed(), one.image)
 
 
-FIRM = Insistence(margin=0.0, guidance_scale=9.0, push=0.0, detail=1.0)
+FIRM = Insistence(margin=0.0, guidance_scale=9.0, detail=1.0)
 
 
 PLAIN = replace(VIRTUAL, name="insisting", residual=True)  # it is the composed image that is read
@@ -269,7 +269,6 @@ def test_where_settings_for_objects_hold_nobody_insists(model, encoder, images):
         {"inversion": "identity"},
         {"sweep": (0.5,)},
         {"insist": replace(FIRM, margin=3.0)},
-        {"insist": replace(FIRM, push=-1.0)},
         {"insist": replace(FIRM, detail=1.5)},
     ],
 )

@@ -85,12 +85,6 @@ def takes_device(source: str, target: str) -> bool:
     return any(name in ("Support Devices", *DEVICE_KINDS) for name in taken_away(source, target))
 
 
-def takes_size(source: str, target: str) -> bool:
-    """Whether all that a prompt pair takes away is an organ's excess: the heart stays, smaller."""
-    names = taken_away(source, target)
-    return bool(names) and ENLARGED.issuperset(names)
-
-
 def takes_density(source: str, target: str) -> bool:
     """Whether all that a prompt pair changes is to take away what absorbs the beam.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from prismlib.captions.claims import takes_device, takes_size
+from prismlib.captions.claims import takes_device
 from prismlib.editing.attention import PromptToPrompt
 from prismlib.editing.inversion import Inversion
 from prismlib.editing.masks import Masks
@@ -69,15 +69,13 @@ so that each goes where the model's implicit classifier points (Ho and Salimans 
 class Prompts:
     """Embeddings (B, tokens, D) of the source, the target and the prompt to steer away from.
 
-    `objects` and `sizes`, bool (B, 1, 1, 1), say of each image whether its target takes a device
-    away, and whether it makes an organ smaller.
+    `objects`, bool (B, 1, 1, 1), says of each image whether its target takes a device away.
     """
 
     source: Tensor
     target: Tensor
     negative: Tensor
     objects: Tensor
-    sizes: Tensor
 
 
 @dataclass(frozen=True)
@@ -100,12 +98,9 @@ def embed_prompts(
     source = model.embed(sources, truncate=truncate)
     target = model.embed(targets, truncate=truncate)
     negative = source if recipe.negative == "source" else model.embed([""]).expand_as(source)
-    pairs = list(zip(sources, targets, strict=True))
-    objects, sizes = (
-        torch.tensor([takes(*pair) for pair in pairs], device=source.device)[:, None, None, None]
-        for takes in (takes_device, takes_size)
-    )
-    return Prompts(source, target, negative, objects, sizes)
+    pairs = zip(sources, targets, strict=True)
+    objects = torch.tensor([takes_device(*pair) for pair in pairs], device=source.device)
+    return Prompts(source, target, negative, objects[:, None, None, None])
 
 
 def prompt_to_prompt(
@@ -142,20 +137,14 @@ def sample_branches(
     source = target = inversion.noisy
     alphas = schedule.alphas.to(source)
     evaluations = 0
-    objects, withheld = prompts.objects, _withheld(recipe, prompts, masks)
-    slimmed = recipe.slimmed.guidance_scale
-    scale = torch.where(prompts.sizes, slimmed, recipe.guidance_scale)
-    scale = torch.where(objects, recipe.scale_for_objects, scale)
-    push = torch.where(prompts.sizes, recipe.slimmed.push, recipe.push)
+    withheld = _withheld(recipe, prompts, masks)
+    scale = torch.where(prompts.objects, recipe.scale_for_objects, recipe.guidance_scale)
     for step, level in enumerate(range(schedule.steps, 0, -1)):
         asked = _Asked.of(prompts, inversion, recipe, level, control.watches(step, schedule.steps))
         with control.attached(model.unet, step, schedule.steps):
             noise = asked.evaluate(model, source, target, schedule.timesteps[level - 1])
         evaluations += len(asked.rows)
         ends = alphas[level], alphas[level - 1]
-        if recipe.push and step == 0:
-            free = objects if recipe.object_scale is not None else torch.zeros_like(objects)
-            scale = torch.where(free, scale, _pushed(scale, push, noise, ends[0], masks))
         noise = asked.guided(noise, scale)
         below = inversion.trajectory[level - 1]
         here, free = inversion.trajectory[level], asked.free(noise, "target")
@@ -176,31 +165,14 @@ def sample_branches(
     return Branches(source, target, evaluations)
 
 
-def _pushed(
-    scale: Tensor, push: Tensor, noise: Mapping[str, Tensor], alpha: Tensor, masks: Masks | None
-) -> Tensor:
-    """The scales (B, 1, 1, 1) at which guidance moves the clean latents by `push`, at most `scale`.
-
-    By how much they move at scale 1 is measured at the noisiest level, as the root mean square over
-    the cells that may change of the norm of what both prompts' estimates differ by.
-    """
-    apart = (noise["target"] - noise["target negative"]) * ((1 - alpha) / alpha).sqrt()
-    cells = torch.ones_like(apart[:, :1]) if masks is None else masks.edit.to(apart)
-    energy = (apart.square().sum(1, keepdim=True) * cells).sum((1, 2, 3), keepdim=True)
-    moved = (energy / cells.sum((1, 2, 3), keepdim=True)).sqrt()
-    return torch.minimum((push / moved.clamp_min(1e-6)).clamp(min=1.0), scale)
-
-
 def _withheld(recipe: Recipe, prompts: Prompts, masks: Masks | None) -> Tensor | None:
     """The share of what the source's estimate misses that each image's target goes without.
 
     (B, 1, 1, 1); None where all of it is given. An image that may change anywhere is given all.
     """
-    slimmed = recipe.slimmed.detail
-    if masks is None or recipe.detail == recipe.detail_for_objects == slimmed == 1:
+    if masks is None or recipe.detail == recipe.detail_for_objects == 1:
         return None
-    share = torch.where(prompts.sizes, 1 - slimmed, 1 - recipe.detail)
-    share = torch.where(prompts.objects, 1 - recipe.detail_for_objects, share)
+    share = torch.where(prompts.objects, 1 - recipe.detail_for_objects, 1 - recipe.detail)
     return share * masks.keep.flatten(1).any(1)[:, None, None, None]
 
 

@@ -1,7 +1,7 @@
 """What a recipe is: which inversion, how many steps, which attention control."""
 
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 from prismlib.errors import UsageError
 
@@ -36,27 +36,15 @@ SHARES = (
 
 
 @dataclass(frozen=True)
-class Strength:
-    """How strongly an image is edited: what takes the place of a recipe's own such settings."""
-
-    guidance_scale: float
-    push: float
-    detail: float
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Those settings by name."""
-        return {field.name: getattr(self, field.name) for field in fields(Strength)}
-
-
-@dataclass(frozen=True)
-class Insistence(Strength):
+class Insistence:
     """How strongly an image is edited once more that the encoder does not read as asked.
 
     As asked is read what lies nearer to the target prompt than to the source prompt by `margin`, a
-    difference of cosines.
+    difference of cosines. The rest takes the place of a recipe's own such settings.
     """
 
+    guidance_scale: float
+    detail: float
     margin: float
 
 
@@ -83,14 +71,9 @@ class Recipe:
     mask bounds the change, virtual inversion gives the target only the share `detail` of what the
     source's estimate misses of the known latents: what was there is partly in that, too.
 
-    Prompts differ in how much they move: `push`, if above 0, lowers the guidance scale of an image
-    to what moves the clean latents by so much (see `editing.branches`). A device lies over the
-    patient and no prompt says what is behind it, so the source's estimate misses most of it and
-    guidance does little: where one is taken away, `object_detail` and `object_scale`, if given,
-    are used in place of `detail`, and of `guidance_scale` and `push`.
-
-    Where an organ is to become smaller, its mask is a crescent, and a `contour` fades much of what
-    changes in it: `slimming`, if given, is the strength of such edits.
+    A device lies over the patient and no prompt says what is behind it, so the source's estimate
+    misses most of it: where one is taken away, `object_detail` and `object_scale`, if given, are
+    used in place of `detail` and `guidance_scale`.
 
     `imagic` inverts nothing: `inner_steps` fit the target's embedding to the image, `tuning_steps`
     the network, and `interpolation` is how far towards the target it then goes.
@@ -146,13 +129,11 @@ class Recipe:
     target_margin: float | None = None
     detail: float = 1.0
     residual_limit: float | None = None
-    push: float = 0.0
     object_detail: float | None = None
     object_scale: float | None = None
     only_darker: bool = False
     insist: Insistence | None = None
     contour: float = 0.0
-    slimming: Strength | None = None
 
     def __post_init__(self) -> None:
         for field, kinds in (
@@ -179,8 +160,6 @@ class Recipe:
         for field in ("detail", "object_detail"):
             if getattr(self, field) not in (None, 1.0) and self.inversion != "virtual":
                 raise self._error(field, "1: virtual inversion alone knows what it misses")
-        if self.push < 0 or (self.push and self.guidance_scale == 1.0):
-            raise self._error("push", "0, or a number above 0 and a guidance_scale other than 1")
         if self.residual_limit is not None and not 0 < self.residual_limit <= 1:
             raise self._error("residual_limit", "None or a share above 0, at most 1")
         if not 0 <= self.contour <= 1 / 8 or (self.contour and self.mask == "none"):
@@ -193,12 +172,6 @@ class Recipe:
             raise UsageError(
                 f"recipe {self.name!r}: {self.inversion} takes no mask, attention control or sweep"
             )
-        if self.slimming is not None:
-            if bool(self.slimming.push) != bool(self.push):
-                raise self._error("slimming", "a push where the recipe has one, and only there")
-            if self.negative != "source" and self.source_guidance_scale is None:
-                raise self._error("slimming", "None where the source is guided as the target is")
-            _ = self.slimmed  # is checked as any recipe
         if self.insist is not None:
             if self.sweep or self.inversion == "imagic" or not self.edits:
                 raise self._error("insist", "None where nothing is guided, or a sweep is tried")
@@ -242,14 +215,10 @@ class Recipe:
         """What an image is edited by once more, if the recipe insists; itself if it does not."""
         if self.insist is None:
             return self
-        return replace(self, insist=None, slimming=None, **self.insist.settings)
-
-    @property
-    def slimmed(self) -> "Recipe":
-        """The recipe for organs that are to become smaller; itself if those are no exception."""
-        if self.slimming is None:
-            return self
-        return replace(self, slimming=None, **self.slimming.settings)
+        strength = self.insist
+        return replace(
+            self, insist=None, guidance_scale=strength.guidance_scale, detail=strength.detail
+        )
 
     @property
     def controls(self) -> bool:

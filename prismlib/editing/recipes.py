@@ -2,7 +2,7 @@
 
 import difflib
 
-from prismlib.editing.recipe import Insistence, Recipe, Strength
+from prismlib.editing.recipe import Insistence, Recipe
 from prismlib.errors import UsageError
 
 RECIPES = {
@@ -24,32 +24,28 @@ RECIPES = {
         "fast",
         "virtual",
         10,
-        20.0,
+        7.0,
         negative="source",
         residual=True,
         context=True,
         mask="grounded",
-        detail=0.5,
+        detail=0.65,
         residual_limit=0.01,
-        push=0.9,
         object_detail=0.5,
         object_scale=2.0,
         only_darker=True,
-        insist=Insistence(guidance_scale=30.0, push=2.0, detail=0.3, margin=0.3),
+        insist=Insistence(guidance_scale=12.0, detail=0.5, margin=0.3),
         contour=1 / 64,
-        slimming=Strength(guidance_scale=30.0, push=1.3, detail=0.4),
     ),
 }
 """`paper`: what section 2.3 describes. `authors`: what their `generate_cf_images.py` sets, that is
 null-text inversion, refinement of cross-attention, changed words weighted twofold, local blending,
 and a sweep over self-replacement, of which the best by direction is kept. `fast`: virtual inversion
-from noise in 10 moves, guided away from the source prompt as far as a push, both prompts completed
-by what is seen of the other attributes, bounded to where the model's grounding finds what is taken
-away, composed residually without the ghost of what was there and with a rounded border, more
-strongly where a heart is slimmed, and once more and firmly where the image-text encoder does not
-read what was asked; chosen on development subjects for the bundled
-weights (`choose_recipe.py`; insisting below 0.4 turned one or two of 200 more, and took an eighth
-longer). A model without grounding is better asked by `ungrounded`."""
+from noise in 10 moves, guided away from the source prompt, both prompts completed by what is seen
+of the other attributes, bounded to where the model's grounding finds what is taken away, composed
+residually without the ghost of what was there and with a rounded border, and once more and firmly
+where the image-text encoder does not read what was asked; chosen on development subjects for the
+bundled weights. A model without grounding is better asked by `ungrounded`."""
 
 OTHERS = {
     "ungrounded": Recipe(

@@ -25,7 +25,7 @@ def synthesize(
     prompts: Sequence[str],
     seeds: Sequence[int],
     steps: int = 20,
-    guidance_scale: float = 3.0,
+    guidance_scale: float = 7.5,
     size: int = 512,
     batch_size: int = 8,
     rounds: int = 8,

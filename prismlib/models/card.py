@@ -1,7 +1,7 @@
 """The model card: what a set of weights is, written from the records of its training."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +98,9 @@ _BEFORE = (
 )
 
 _EARLIER = {
+    "start": "{part}, before",
     "text_tower_from": "{part}, text tower",
     "text_encoder_from": "pipeline/text_encoder",
-    "start": "{part}, before",
 }
 """What of a part's record tells of earlier trainings, and what the card calls those."""
 
@@ -226,13 +226,29 @@ def _domain(records: list[dict[str, Any]]) -> str:
     return _SOME_REAL.format(images=max(real)) if real else _SIMULATED
 
 
-def _earlier(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """All trainings before its own that a part's weights come from, each with what it is called."""
+def _earlier(record: dict[str, Any], left_alone: bool = True) -> Iterator[dict[str, Any]]:
+    """All trainings before its own that a part's weights come from, each with what it is called.
+
+    Those of the pipeline's text encoder only where what came later left it alone.
+    """
+    left_alone = left_alone and record["settings"].get("keep_text_encoder", False)
     for key, name in _EARLIER.items():
+        if key == "text_encoder_from" and not left_alone:
+            continue
         for found in record.get(key) or []:
             before = {**found, "part": name.format(part=record["part"])}
             yield before
-            yield from _earlier(before)
+            yield from _earlier(before, left_alone)
+
+
+def _each_once(earlier: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """A tower may have been kept of what its part went on from: then both are one training."""
+    seen: list[dict[str, Any]] = []
+    for record in earlier:
+        unnamed = {**record, "part": None}
+        if unnamed not in seen:
+            seen.append(unnamed)
+            yield record
 
 
 def _training(records: list[dict[str, Any]]) -> list[str]:
@@ -240,7 +256,7 @@ def _training(records: list[dict[str, Any]]) -> list[str]:
         "| part | images | patients | steps | batch | minutes | hardware |",
         "|---|--:|---|--:|--:|--:|---|",
     ]
-    earlier = [before for record in records for before in _earlier(record)]
+    earlier = [before for record in records for before in _each_once(_earlier(record))]
     for record in sorted([*records, *earlier], key=lambda record: record["part"]):
         batch = record["settings"]["batch_size"] * record["settings"]["accumulation"]
         lines.append(
