@@ -211,6 +211,11 @@ def test_insisting_keeps_the_one_that_is_nearer_and_counts_both(model, encoder, 
     assert {one.insisted for one in made} == {True, False}  # else half of it is not tested
 
 
+def test_an_insistence_takes_the_place_of_guidance_and_detail():
+    recipe = replace(PLAIN, mask="given", insist=Insistence(9.0, 0.3, margin=0.1))
+    assert recipe.firmly == replace(PLAIN, mask="given", guidance_scale=9.0, detail=0.3)
+
+
 def test_it_is_the_composed_image_that_is_read(model, encoder, images):
     """Whether a recipe hands the composed image out or not, the same edit is kept."""
     whole = replace(insisting(2.0), residual_limit=0.01)

@@ -144,17 +144,28 @@ def test_the_source_prompt_changes_nothing_even_with_detail_withheld(tiny_ground
         np.testing.assert_allclose(one.image, one.reconstruction, atol=1e-3)
 
 
-def test_where_a_device_goes_guidance_has_its_own_scale(model, encoder):
+@pytest.mark.parametrize(
+    ("plain", "own", "everywhere"),
+    [
+        ({"guidance_scale": 5.0}, {"object_scale": 9.0}, {"guidance_scale": 9.0}),
+        ({"guidance_scale": 1.0}, {"object_scale": 9.0}, {"guidance_scale": 9.0}),
+        ({"detail": 0.9}, {"object_detail": 0.1}, {"detail": 0.1}),
+    ],
+)
+def test_where_a_device_goes_a_strength_of_its_own_holds(model, encoder, plain, own, everywhere):
+    """In a batch with other edits, which it leaves as they are."""
     images = list(np.random.default_rng(7).random((2, 64, 64), dtype=np.float32))
-    sources, targets = [DEVICES.source, EFFUSION.source], [DEVICES.target, EFFUSION.target]
-    plain = replace(RECIPE, mask="none", detail=1.0, guidance_scale=5.0)
-    plain, own, firm = (
-        [one.image for one in edit(model, encoder, images, sources, targets, recipe)]
-        for recipe in (plain, replace(plain, object_scale=9.0), replace(plain, guidance_scale=9.0))
-    )
-    assert np.abs(own[0] - plain[0]).max() > 1e-3
-    np.testing.assert_allclose(own[0], firm[0], atol=1e-5)
-    np.testing.assert_allclose(own[1], plain[1], atol=1e-5)
+    texts = [DEVICES.source, EFFUSION.source], [DEVICES.target, EFFUSION.target]
+    base = replace(RECIPE, mask="given", guidance_scale=5.0)
+
+    def made(**changes):
+        recipe, regions = replace(base, **changes), [region(), region()]
+        return [one.image for one in edit(model, encoder, images, *texts, recipe, regions=regions)]
+
+    before, mixed, after = made(**plain), made(**plain, **own), made(**plain | everywhere)
+    assert np.abs(mixed[0] - before[0]).max() > 1e-3
+    np.testing.assert_allclose(mixed[0], after[0], atol=1e-5)
+    np.testing.assert_allclose(mixed[1], before[1], atol=1e-5)
 
 
 @given(st.floats(0.005, 0.1), st.integers(0, 50))

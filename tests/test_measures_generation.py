@@ -93,4 +93,15 @@ def test_copies_are_near_and_strangers_are_not():
     training, held_out, strangers = (torch.from_numpy(RNG.normal(size=(300, 6))) for _ in range(3))
     copies = nearness("x", training, training[:100] + 1e-3, held_out)
     assert copies.near == 1 and copies.generated < 0.01 < copies.held_out
-    assert nearness("x", training, strangers, held_out).near < 0.05
+    assert copies.singled_out > 0.9
+    found = nearness("x", training, strangers, held_out)
+    assert max(found.near, found.singled_out) < 0.05
+
+
+def test_smooth_samples_are_near_to_everybody_and_single_nobody_out():
+    """Drawn nearer to the middle they lie nearer to all; a training subject twice hides no one."""
+    training, held_out, strangers = (torch.from_numpy(RNG.normal(size=(300, 6))) for _ in range(3))
+    smooth = nearness("x", training, 0.3 * strangers, held_out)
+    assert smooth.near > 0.1 and smooth.singled_out < 0.05
+    twice = nearness("x", training.repeat(2, 1), training[:9], held_out)
+    assert twice.near == 1 and twice.singled_out == 0

@@ -134,9 +134,10 @@ def test_the_bundled_pipeline_reads_text_as_the_bundled_clip_does():
     model, encoder = LatentDiffusion.load(), ImageTextEncoder.load()
     assert model.tokenizer.get_vocab() == encoder.tokenizer.get_vocab()
     tower = encoder.model.text_model.state_dict()
-    names = model.text_encoder.state_dict()
-    shapes = {name.removeprefix("text_model."): value.shape for name, value in names.items()}
-    assert shapes == {name: value.shape for name, value in tower.items()}
+    found = model.text_encoder.state_dict()
+    found = {name.removeprefix("text_model."): value for name, value in found.items()}
+    assert found.keys() == tower.keys()
+    assert all(torch.equal(found[name], value) for name, value in tower.items())
 
 
 @pytest.mark.parametrize("what", ["pleural effusion", "cardiomegaly", "medical devices"])
@@ -587,6 +588,9 @@ def test_a_kept_text_tower_is_what_the_unet_reads_with(trained, tmp_path, monkey
     expected = load_file(trained / "pipeline/text_encoder/model.safetensors")
     found = load_file(another)
     assert all(torch.equal(found[name], value) for name, value in expected.items())
+    card = (copy / "README.md").read_text()
+    assert "| clip, before | " in card and "It reads with the text tower" in card
+    assert "| pipeline/text_encoder | " not in card and "text tower | " not in card
     said = capsys.readouterr().out
     assert "reads with another text encoder than the one kept: export into a copy" in said
     assert main(["train", "clip", *SMALL, *kept, *out]) == 0

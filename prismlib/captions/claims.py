@@ -41,8 +41,8 @@ def not_there(column: str) -> Claim:
 
 _NEGATED = re.compile(r"\b(?:no|without|negative for)\s+([a-z ]+)")
 _NORMAL = re.compile(r"\bno (significant )?finding|\bnormal\b")
-# Air, a lung that fell together and moved its neighbours, a gap in bone.
 ENLARGED = {"Cardiomegaly", "Enlarged Cardiomediastinum"}
+# Air, a lung that fell together and moved its neighbours, a gap in bone.
 _NO_DENSITY_ADDED = {"Pneumothorax", "Atelectasis", "Fracture"}
 _DEVICES = ("device", *(kind.replace("_", " ") for kind in DEVICE_KINDS))
 

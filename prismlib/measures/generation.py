@@ -42,7 +42,10 @@ class Nearness:
 
     Medians of each one's distance to its nearest training subject. `near` is the share of samples
     nearer than all but 1% of the held-out subjects; a generator that copies has far more of them,
-    one that copies nobody about 1%.
+    one that copies nobody about 1%. So does one whose images are smoother than radiographs: they
+    lie nearer to everybody. `singled_out` is not moved by that: the share of samples whose distance
+    to the nearest, as a share of that to the second nearest, is smaller than all but 1% of the
+    held-out subjects'; a copy lies near to one alone.
     """
 
     features: str
@@ -52,6 +55,7 @@ class Nearness:
     generated: float
     held_out: float
     near: float
+    singled_out: float
 
 
 def prompt_agreement(
@@ -103,14 +107,21 @@ def _agreement(attribute: str, generated: Answers, real: Answers) -> PromptAgree
 
 def nearness(name: str, training: Tensor, generated: Tensor, held_out: Tensor) -> Nearness:
     """Distances between features (N, D), (M, D) and (K, D); `name` says what sees them."""
-    finder = NearestNeighbors(n_neighbors=1).fit(training.numpy())
-    samples, others = (finder.kneighbors(some.numpy())[0][:, 0] for some in (generated, held_out))
+    finder = NearestNeighbors(n_neighbors=2).fit(training.numpy())
+    samples, others = (finder.kneighbors(some.numpy())[0] for some in (generated, held_out))
+    shares = [_share(*found.T) for found in (samples, others)]
     return Nearness(
         features=name,
         n_training=len(training),
         n_generated=len(generated),
         n_held_out=len(held_out),
-        generated=float(np.median(samples)),
-        held_out=float(np.median(others)),
-        near=float((samples < np.quantile(others, RARE)).mean()),
+        generated=float(np.median(samples[:, 0])),
+        held_out=float(np.median(others[:, 0])),
+        near=float((samples[:, 0] < np.quantile(others[:, 0], RARE)).mean()),
+        singled_out=float((shares[0] < np.quantile(shares[1], RARE)).mean()),
     )
+
+
+def _share(nearest: Array, second: Array) -> Array:
+    """How near the nearest is as a share of the second; 1 where both are the same picture."""
+    return np.divide(nearest, second, out=np.ones_like(second), where=second > 0)

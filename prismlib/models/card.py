@@ -109,8 +109,8 @@ _LIMITS = """\
 
 `prism train vae`, `clip`, `unet`, `grounding`, `classifier`, each with `--export`, in this order.
 The U-Net is trained by Algorithm 1 of the paper on paraphrased captions, with the autoencoder and
-the text encoder frozen, and asked for the {asked}.{whole_prompt} Each classifier has a pool of
-patients of its own (`prism train classifier --set role=...`), which no generator saw, save that
+the text encoder frozen, and asked for the {asked}.{whole_prompt}{tower} Each classifier has a pool
+of patients of its own (`prism train classifier --set role=...`), which no generator saw, save that
 the biased one sees the generator's. No ImageNet weights could be had: to make good for them,
 networks for attributes also learn each device kind and finding, on outputs that are then
 dropped. What is measured above is measured on subjects of
@@ -132,6 +132,10 @@ _ASKED = {"epsilon": "noise", "v_prediction": "velocity of Salimans and Ho (2022
 _WHOLE_PROMPT = """ Beside cross-attention at coarse scales
 the prompt, pooled by attention, reaches every block through the timestep's embedding (diffusers'
 `addition_embed_type`)."""
+
+_TOWER = """ It reads with the text tower
+of `clip/`, which is what `pipeline/text_encoder` is; trainings that lie further back may have read
+with another text encoder, whose words were then mapped onto these."""
 
 _BLURRED = """\
 The autoencoder keeps the form of organs and large devices and blurs thin wires, noise and
@@ -174,6 +178,7 @@ def write_card(folder: Path) -> Path:
                 autoencoder=_autoencoder(records, fold),
                 asked=_asked(folder),
                 whole_prompt=_whole_prompt(folder / "pipeline" / "unet" / "config.json"),
+                tower=_tower(records),
             ),
         ]
     )
@@ -211,6 +216,11 @@ def _whole_prompt(config: Path) -> str:
     return _WHOLE_PROMPT if reads_whole_prompt(found) else ""
 
 
+def _tower(records: list[dict[str, Any]]) -> str:
+    kept = [r for r in records if r["part"] == "clip" and r["settings"].get("freeze_text")]
+    return _TOWER if kept else ""
+
+
 def _autoencoder(records: list[dict[str, Any]], fold: int) -> str:
     for record in records:
         if record["part"] == "vae" and record["settings"].get("linear"):
@@ -242,7 +252,10 @@ def _earlier(record: dict[str, Any], left_alone: bool = True) -> Iterator[dict[s
 
 
 def _each_once(earlier: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """A tower may have been kept of what its part went on from: then both are one training."""
+    """Each training once, by the first name that it is given.
+
+    A tower may have been kept of what its part went on from: then both are one training.
+    """
     seen: list[dict[str, Any]] = []
     for record in earlier:
         unnamed = {**record, "part": None}
