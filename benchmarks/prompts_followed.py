@@ -8,6 +8,10 @@ Here development subjects after those of the notebook are looked for whose capti
 is there, `--each` of every attribute, or that it is not, half as many. A row an attribute: the
 judge's balanced agreement with the captions on samples and on the subjects' own radiographs, and
 their ratio with its 95% interval. The bar is 0.9.
+
+For prism-mini, at the defaults: effusion 1.073 (1.021 to 1.137), hearts 1.059 (1.018 to 1.116),
+No Finding 1.020 (.943 to 1.105), devices .887 (.823 to .947). With the text encoder before, guided by
+3: 1.030, .622, .940, .820.
 """
 
 import argparse

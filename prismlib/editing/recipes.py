@@ -102,12 +102,12 @@ OTHERS = {
 """Other editors on the same weights. `ungrounded` was `fast` before there was a grounding: language
 alone says where the change lies, and what is faint is dropped unless that takes the finding away;
 chosen on development subjects as well, for weights that ship no more: with another image-text
-encoder its `target_margin` is to be chosen anew. The rest are near to how they were published and not tuned: prompt-to-
-prompt on several inversions (Ju et al. 2023, Table 1), edit-friendly DDPM without the last third of
-the noise, delta denoising, SDEdit, RadEdit (Perez-Garcia et al. 2023, arXiv 2312.12865) with a mask
-given or found, inpainting by keeping what is known at every level, Imagic. What differs:
-edit-friendly takes half its published steps, Imagic far fewer steps of tuning; masked edits are
-composed residually."""
+encoder its `target_margin` is to be chosen anew. The rest are near to how they were published and
+not tuned: prompt-to-prompt on several inversions (Ju et al. 2023, Table 1), edit-friendly DDPM
+without the last third of the noise, delta denoising, SDEdit, RadEdit (Perez-Garcia et al. 2023,
+arXiv 2312.12865) with a mask given or found, inpainting by keeping what is known at every level,
+Imagic. What differs: edit-friendly takes half its published steps, Imagic far fewer steps of
+tuning; masked edits are composed residually."""
 
 CONTROLS = {
     "identity": Recipe("identity", "identity", 0, 1.0),
