@@ -10,8 +10,8 @@ judge's balanced agreement with the captions on samples and on the subjects' own
 their ratio with its 95% interval. The bar is 0.9.
 
 For prism-mini, at the defaults: effusion 1.073 (1.021 to 1.137), hearts 1.059 (1.018 to 1.116),
-No Finding 1.020 (.943 to 1.105), devices .887 (.823 to .947). With the text encoder before, guided by
-3: 1.030, .622, .940, .820.
+No Finding 1.020 (.943 to 1.105), devices .887 (.823 to .947). With the text encoder before, guided
+by 3: 1.030, .622, .940, .820.
 """
 
 import argparse
