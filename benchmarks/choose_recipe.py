@@ -82,13 +82,15 @@ def candidates() -> Iterator[Recipe]:
             yield replace(plain, name=kept, attention="prompt-to-prompt", self_replace=share)
     details = (0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.8, 0.9, 1.0)
     strengths = product((8, 10, 12), (4, 5, 6, 7, 7.5, 9), details)
-    for (steps, led, detail), (own, scale) in product(
+    for (steps, guidance, detail), (own, scale) in product(
         strengths, product((0.5, 0.6, 0.7), (2, 3, 4, 6))
     ):
-        name = f"m{steps}-g{led:g}-d{detail:g}-o{own:g}-g{scale:g}"
+        name = f"m{steps}-g{guidance:g}-d{detail:g}-o{own:g}-g{scale:g}"
         bounded = {"mask": "grounded", "context": True, "detail": detail}
         objects = {"object_detail": own, "object_scale": float(scale)}
-        plain = Recipe(name, "virtual", steps, float(led), negative="source", **bounded, **objects)
+        plain = Recipe(
+            name, "virtual", steps, float(guidance), negative="source", **bounded, **objects
+        )
         yield plain
         for margin, firmly, less in product((0.3, 0.35, 0.4), (9, 12, 15), (0.3, 0.4, 0.5)):
             yield replace(

@@ -99,7 +99,7 @@ def test_copies_are_near_and_strangers_are_not():
 
 
 def test_smooth_samples_are_near_to_everybody_and_single_nobody_out():
-    """Drawn nearer to the middle they lie nearer to all; a training subject twice hides no one."""
+    """Nearer to the middle is nearer to all. Who is copied but there twice is near, not single."""
     training, held_out, strangers = (torch.from_numpy(RNG.normal(size=(300, 6))) for _ in range(3))
     smooth = nearness("x", training, 0.3 * strangers, held_out)
     assert smooth.near > 0.1 and smooth.singled_out < 0.05

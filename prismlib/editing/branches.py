@@ -205,7 +205,7 @@ class _Asked:
         wanted = method.shared or not method.known
         if wanted and recipe.negative != "source" and recipe.source_scale != 1.0:
             rows["source negative"] = negative
-        if {recipe.guidance_scale, recipe.scale_for_objects} != {1.0}:
+        if recipe.guidance_scale != 1.0 or recipe.scale_for_objects != 1.0:
             rows["target negative"] = negative
         if wanted or watched:
             rows["source"] = prompts.source

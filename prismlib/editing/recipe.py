@@ -215,10 +215,8 @@ class Recipe:
         """What an image is edited by once more, if the recipe insists; itself if it does not."""
         if self.insist is None:
             return self
-        strength = self.insist
-        return replace(
-            self, insist=None, guidance_scale=strength.guidance_scale, detail=strength.detail
-        )
+        firm = self.insist
+        return replace(self, insist=None, guidance_scale=firm.guidance_scale, detail=firm.detail)
 
     @property
     def controls(self) -> bool:

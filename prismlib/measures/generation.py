@@ -45,7 +45,7 @@ class Nearness:
     one that copies nobody about 1%. So does one whose images are smoother than radiographs: they
     lie nearer to everybody. `singled_out` is not moved by that: the share of samples whose distance
     to the nearest, as a share of that to the second nearest, is smaller than all but 1% of the
-    held-out subjects'; a copy lies near to one alone.
+    held-out subjects'; a copy lies near to one alone, unless that stands twice in the training.
     """
 
     features: str
