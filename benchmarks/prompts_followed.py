@@ -19,21 +19,18 @@ import argparse
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from prismlib.captions import describe
 from prismlib.captions.claims import asserted
 from prismlib.cohorts.phantom.cohort import PhantomCohort
 from prismlib.editing.synthesis import synthesize
-from prismlib.measures.generation import prompt_agreement
+from prismlib.measures.generation import asking_rows, prompt_agreement
 from prismlib.models.classifiers import Classifier
 from prismlib.models.pipeline import LatentDiffusion
 from prismlib.progress import progress
 
 SEEN = 600  # subjects that notebook 02 measures at `full`
 FIRST_SEED = 9000  # of the samples' noise
-
-Array = NDArray[np.float64]
 
 
 def main() -> None:
@@ -44,7 +41,7 @@ def main() -> None:
     rng = np.random.default_rng(args.seed)
     described = [describe(row, rng) for row in cohort.table.to_dict("records")]
     asked = np.array([asserted(each, judge.attributes) for each in described])
-    rows = chosen(asked, args.each)
+    rows = asking_rows(asked, args.each, SEEN)
     prompts, seeds = [described[row].text for row in rows], [FIRST_SEED + row for row in rows]
     sampled = synthesize(model, prompts, seeds, args.steps, args.guidance)
     real = [cohort.image(row) for row in progress(rows, "subjects drawn")]
@@ -58,23 +55,13 @@ def main() -> None:
     print(pd.DataFrame(found).round(3).to_string(index=False))
 
 
-def chosen(asked: Array, each: int) -> list[int]:
-    """Rows after the notebook's whose captions say of an attribute that it is there, or is not."""
-    rows: set[int] = set()
-    for column in asked.T:
-        for value, n in ((1, each), (0, each // 2)):
-            found = np.flatnonzero(column == value)
-            rows.update(found[found >= SEEN][:n].tolist())
-    return sorted(rows)
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="prism-mini")
     parser.add_argument("--judge", default="prism-mini")
     parser.add_argument("--each", type=int, default=64)
     parser.add_argument("--searched", type=int, default=4000)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--guidance", type=float, default=7.5)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()

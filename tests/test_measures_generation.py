@@ -7,7 +7,7 @@ import torch
 
 from prismlib.errors import UsageError
 from prismlib.measures.autoencoding import device_recall
-from prismlib.measures.generation import nearness, prompt_agreement
+from prismlib.measures.generation import asking_rows, nearness, prompt_agreement
 
 RNG = np.random.default_rng(0)
 
@@ -52,6 +52,19 @@ def test_a_kind_that_nobody_has_is_unknown():
     kinds, patients = people()
     rows = device_recall(np.ones(200), np.ones(200), kinds.assign(c=False), patients)
     assert rows[-1].kind == "c" and rows[-1].n == 0 and np.isnan(rows[-1].ratio)
+
+
+def test_what_is_rarely_asked_is_asked_often_enough():
+    asked = np.full((1000, 2), np.nan)
+    asked[:500, 0], asked[500:, 0] = 1, 0  # often
+    asked[::100, 1], asked[1::250, 1] = 1, 0  # ten rows and four
+    rows = asking_rows(asked, 6, first=100)
+    assert rows == sorted(set(rows)) and min(rows) >= 100
+    for column, there, not_there in ((0, 6, 3), (1, 6, 3)):
+        assert (asked[rows, column] == 1).sum() >= there
+        assert (asked[rows, column] == 0).sum() >= not_there
+    assert len(rows) <= 18 and asking_rows(asked, 0) == []
+    assert len(asking_rows(asked[:, 1:], 1000)) == 14  # no more than there are
 
 
 def agreed(generated, real, asked):

@@ -439,6 +439,7 @@ def _shared_tokenizer():
         (["vae", "--set", "batch_size=0"], "at least 1"),
         (["vae", "--cohort-size", "0"], "at least 1"),
         (["unet", "--set", "captions=rhymes"], "captions 'rhymes'"),
+        (["vae", "--set", "error=cubed"], "error 'cubed'; expected absolute or squared"),
         (["vae", "--profile", "huge"], "no profile 'huge'"),
     ],
 )
@@ -484,7 +485,9 @@ def test_a_decoder_alone_can_be_trained_further(trained, tmp_path, monkeypatch, 
     only = ["train", "vae", *SMALL, "--set", "decoder_only=true", "--out", str(tmp_path)]
     assert main([*only, "--set", "linear=false"]) == 2
     assert "decoder_only goes with --start" in capsys.readouterr().err
-    assert main([*only, "--start", str(trained)]) == 0
+    copy = shutil.copytree(trained, tmp_path / "mini")
+    assert main([*only, "--start", str(trained), "--export", str(copy)]) == 0
+    assert "and all of it\n  was trained for 4 steps" in (copy / "README.md").read_text()
     name = "pipeline/vae/diffusion_pytorch_model.safetensors"
     before, after = (load_file(at / name) for at in (trained, tmp_path / "model"))
     kept = {key for key, value in before.items() if torch.equal(value, after[key])}

@@ -35,6 +35,7 @@ SEALED_LISTS = {  # names and seeds
     "third_list": 2,
     "fourth_list": 3,
     "fifth_list": 4,
+    "sixth_list": 5,
 }
 SEALED_IMAGES = 8
 BLOCK = 32  # pixels; a picture is held as 16x16 blocks' means and standard deviations

@@ -58,6 +58,21 @@ class Nearness:
     singled_out: float
 
 
+def asking_rows(asked: Array, each: int, first: int = 0) -> list[int]:
+    """Rows whose prompts say of an attribute that it is there, or that it is not, sorted.
+
+    Of every attribute the first `each` rows of the one, from row `first` on, and half as many of
+    the other; fewer where there are no more. `asked` (N, k) is as for `prompt_agreement`. Of
+    captions as subjects come few ask for what is rare, and then a ratio says little.
+    """
+    rows: set[int] = set()
+    for column in asked.T:
+        for value, number in ((1, each), (0, each // 2)):
+            found = np.flatnonzero(column == value)
+            rows.update(found[found >= first][:number].tolist())
+    return sorted(rows)
+
+
 def prompt_agreement(
     attributes: Sequence[str],
     thresholds: Mapping[str, float],

@@ -141,10 +141,10 @@ _BLURRED = """\
 The autoencoder keeps the form of organs and large devices and blurs thin wires, noise and
   burned-in text; its PSNR above bounds every edit that does not compose residually."""
 _LINEAR = """\
-The autoencoder began as the principal components of squares of {fold} pixels and was trained for
-  {steps} step{s} from there. It keeps thin wires and drops the finest grain; its latents are
-  patches of picture, so that all meaning is left to the U-Net. Its PSNR above bounds every edit
-  that does not compose residually."""
+The autoencoder began as the principal components of squares of {fold} pixels, and {trained}
+  was trained for {steps} step{s} from there. It keeps thin wires and drops the finest grain; its
+  latents are patches of picture, so that all meaning is left to the U-Net. Its PSNR above bounds
+  every edit that does not compose residually."""
 
 
 def write_card(folder: Path) -> Path:
@@ -223,9 +223,14 @@ def _tower(records: list[dict[str, Any]]) -> str:
 
 def _autoencoder(records: list[dict[str, Any]], fold: int) -> str:
     for record in records:
-        if record["part"] == "vae" and record["settings"].get("linear"):
-            steps = record["steps"]
-            return _LINEAR.format(fold=fold, steps=steps, s="" if steps == 1 else "s")
+        runs = [record, *_earlier(record)] if record["part"] == "vae" else []
+        if any(run["settings"].get("linear") for run in runs):
+            steps = sum(run["steps"] for run in runs)
+            kept = all(run["settings"].get("decoder_only") for run in runs)
+            trained = "its decoder alone" if kept else "all of it"
+            return _LINEAR.format(
+                fold=fold, trained=trained, steps=steps, s="" if steps == 1 else "s"
+            )
     return _BLURRED
 
 

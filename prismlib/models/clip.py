@@ -59,6 +59,17 @@ class ImageTextEncoder(OnDisk):
         """Embeddings (B, D) of images (B, 1, H, W) in [0, 1]."""
         return torch.cat([self._embed_images(part) for part in images.split(batch_size)])
 
+    def patch_features(self, images: Tensor) -> list[Tensor]:
+        """What the image tower holds of each patch of images (B, 1, H, W) in [0, 1].
+
+        Half way up and at the end, each (B, patches + 1, D), every vector of mean square 1;
+        differentiable with respect to the images, unlike `embed_images`.
+        """
+        seen = self.model.vision_model(pixel_values=self._pixels(images), output_hidden_states=True)
+        layers = seen.hidden_states
+        held = (layers[len(layers) // 2], seen.last_hidden_state)
+        return [values / values.square().mean(dim=-1, keepdim=True).sqrt() for values in held]
+
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Embeddings (B, D) of texts; what goes past the tokenizer's limit is cut."""
@@ -66,9 +77,11 @@ class ImageTextEncoder(OnDisk):
         return _pooled(self.model.get_text_features(input_ids=ids))
 
     def _embed_images(self, images: Tensor) -> Tensor:
+        return _pooled(self.model.get_image_features(pixel_values=self._pixels(images)))
+
+    def _pixels(self, images: Tensor) -> Tensor:
         pixels = resized(images.to(self.device, torch.float32), self.size)
-        pixels = ((pixels - self.mean) / self.std).expand(-1, 3, -1, -1)
-        return _pooled(self.model.get_image_features(pixel_values=pixels))
+        return ((pixels - self.mean) / self.std).expand(-1, 3, -1, -1)
 
 
 def resized(images: Tensor, size: int) -> Tensor:

@@ -9,12 +9,14 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from prismlib.errors import UsageError
+from prismlib.models.clip import ImageTextEncoder
 from prismlib.models.data import TrainingImages, as_floats
 from prismlib.models.epochs import shuffled
 from prismlib.models.folding import factor_of, to_channels, to_images
 from prismlib.models.linear_start import linear_start
 from prismlib.models.training import Batch, Objective, Settings
 
+_SIZES = {"absolute": torch.abs, "squared": torch.square}
 SAMPLED = 128  # training images, of 1024 patches each, that principal components come from
 
 
@@ -22,6 +24,12 @@ SAMPLED = 128  # training images, of 1024 patches each, that principal component
 class VaeSettings(Settings):
     """`crop` pixels a side; `edge_weight` is that of the gradients' error beside the pixels'.
 
+    `error` is `absolute`, or `squared`: where a latent leaves open whether there is a faint line,
+    the one draws what is likelier, most often nothing, the other the mean of what may be there.
+    With a `feature_weight` above 0, by which it is multiplied, the mean squared difference of what
+    the model's image-text encoder holds of each patch before and after counts too (a perceptual
+    loss: Johnson et al. 2016, arXiv 1603.08155). That encoder reads whole pictures, so `crop` is
+    then their side.
     `real` names a folder of ChestX-ray14 (`NihCohort`), from which a share `real_share` of the
     crops is then drawn. `linear` starts a network of one level, such as prism-mini's, from the
     principal components of `linear_start`. `decoder_only` leaves the encoder as that or as
@@ -35,17 +43,24 @@ class VaeSettings(Settings):
     crop: int = 128
     edge_weight: float = 1.0
     kl_weight: float = 1e-6
+    error: str = "absolute"
+    feature_weight: float = 0.0
     real: str = ""
     real_share: float = 0.3
     linear: bool = True
     decoder_only: bool = False
 
+    def __post_init__(self) -> None:
+        if self.error not in _SIZES:
+            raise UsageError(f"error {self.error!r}; expected {' or '.join(_SIZES)}")
+
 
 class VaeObjective(Objective):
-    """Mean absolute error of pixels and of their Sobel gradients, with a little KL.
+    """Mean error, absolute or squared, of pixels and of their Sobel gradients, with a little KL.
 
     A wire covers few pixels, so the pixels' error hardly notices when it is gone; its gradients
-    do. The KL term (Rombach et al. 2022) keeps the latents' scale in bounds and no more.
+    do. The KL term (Rombach et al. 2022) keeps the latents' scale in bounds and no more. `encoder`
+    is the image-text encoder, which `feature_weight` needs; it is not trained.
     """
 
     def __init__(
@@ -54,9 +69,15 @@ class VaeObjective(Objective):
         data: TrainingImages,
         settings: VaeSettings,
         real: TrainingImages | None = None,
+        encoder: ImageTextEncoder | None = None,
     ) -> None:
         super().__init__()
         self.vae, self.data, self.real, self.settings = vae, data, real, settings
+        self.encoder, side = encoder, data.images.shape[1]
+        if encoder is not None and settings.crop != side:
+            raise UsageError(
+                f"crop is {settings.crop}; with feature_weight it is {side}, the whole picture"
+            )
         if settings.decoder_only:
             vae.encoder.requires_grad_(False)
             vae.quant_conv.requires_grad_(False)
@@ -86,11 +107,24 @@ class VaeObjective(Objective):
         target = batch["images"]
         posterior = self.vae.encode(to_channels(target, self.vae)).latent_dist
         latents = posterior.mean + posterior.std * batch["noise"]
-        error = 2 * (to_images(self.vae.decode(latents).sample.float()) - target)
-        edges = sobel(error).abs().mean()
+        made = to_images(self.vae.decode(latents).sample.float())
+        error = 2 * (made - target)
         kl = posterior.kl().mean() / target[0].numel()
         settings = self.settings
-        return error.abs().mean() + settings.edge_weight * edges + settings.kl_weight * kl
+        size = _SIZES[settings.error]
+        edges = size(sobel(error)).mean()
+        loss = size(error).mean() + settings.edge_weight * edges + settings.kl_weight * kl
+        return loss + settings.feature_weight * self._unlike(made, target)
+
+    def _unlike(self, made: Tensor, target: Tensor) -> Tensor:
+        """How differently the image-text encoder sees two pictures; 0 without one."""
+        if self.encoder is None:
+            return made.new_zeros(())
+        with torch.no_grad():
+            wanted = self.encoder.patch_features(target)
+        found = self.encoder.patch_features(made.clamp(0, 1))
+        parts = zip(found, wanted, strict=True)
+        return torch.stack([(a - b).square().mean() for a, b in parts]).sum()
 
 
 def begin(
