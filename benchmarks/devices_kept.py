@@ -7,8 +7,8 @@ subjects) twelve an external cable and one a shoulder prosthesis. Here developme
 looked for who carry them, `--each` of a kind, beside patients without any device, who set the
 threshold. A row a kind: the judge's recall before and after, and their ratio with its 95% interval.
 
-For prism-mini, at the defaults: any device .973 (.962 to .982), chest drains .934 (.893 to .971; 168
-patients), external cables .949 (.908 to .993; 151), surgical clips .975 (.932 to 1.009), all other
+For prism-mini, at the defaults: any device .973 (.962 to .982), chest drains .934 (.893 to .971, of
+168), external cables .949 (.908 to .993, of 151), surgical clips .975 (.932 to 1.009), all other
 kinds .980 and more. With the linear decoder before: .968, .942, .935, .959, and at least .967. What
 is lost of a faint drain is lost by the encoder: three ways to train the decoder left as many.
 """
