@@ -1,8 +1,5 @@
 """The autoencoder: how images get into its channels, and that it starts as principal components."""
 
-from dataclasses import asdict
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -14,6 +11,7 @@ from sklearn.decomposition import PCA
 from prismlib.errors import UsageError
 from prismlib.models import architectures
 from prismlib.models.clip import ImageTextEncoder
+from prismlib.models.data import SIDE
 from prismlib.models.folding import factor_of, fold_of, to_channels, to_images
 from prismlib.models.linear_start import linear_start
 from prismlib.models.train_vae import VaeObjective, VaeSettings
@@ -110,38 +108,30 @@ def test_a_linear_start_names_what_it_cannot_do(images):
         linear_start(narrow, patches(narrow, images))
 
 
-def whole(side):
-    """Training images of so many pixels a side, none of which is looked at."""
-    return SimpleNamespace(images=np.zeros((1, side, side)))
-
-
 def test_what_the_image_text_encoder_sees_counts_too():
-    encoder = ImageTextEncoder.load("prism-mini")
-    side, vae = encoder.size, small(in_channels=1, out_channels=1)
+    clip = ImageTextEncoder.load("prism-mini")
+    side, vae = clip.size, small(in_channels=1, out_channels=1)
     targets = torch.rand(2, 1, side, side, generator=torch.Generator().manual_seed(1)) / 2
-    plain = VaeSettings(crop=side, edge_weight=0.0, kl_weight=0.0, error="squared")
-    more = VaeSettings(**{**asdict(plain), "feature_weight": 2.0})
+    settings = VaeSettings(feature_weight=2.0, crop=SIDE)
+    pixels = VaeObjective(vae, None, settings)
+    both = VaeObjective(vae, None, settings, clip=clip)
     batch = {"images": targets, "noise": torch.zeros(2, 3, side, side)}
-    pixels, both = (
-        VaeObjective(vae, whole(side), settings, encoder=encoder) for settings in (plain, more)
-    )
     with torch.no_grad():
         latents = vae.encode(to_channels(targets, vae)).latent_dist.mean
         made = to_images(vae.decode(latents).sample).clamp(0, 1)
-    seen = zip(encoder.patch_features(made), encoder.patch_features(targets), strict=True)
+    seen = zip(clip.patch_features(made), clip.patch_features(targets), strict=True)
     unlike = sum((a - b).square().mean().item() for a, b in seen)
     loss = both(batch)
     assert unlike > 0.01
     assert loss.item() - pixels(batch).item() == pytest.approx(2 * unlike, rel=1e-3)
     loss.backward()
     assert vae.decoder.conv_out.weight.grad.abs().sum() > 0
-    assert not any(p.requires_grad for p in encoder.model.parameters())
+    assert not any(p.requires_grad for p in clip.model.parameters())
 
 
 def test_an_encoder_of_whole_pictures_is_not_shown_crops():
-    encoder = ImageTextEncoder.load("prism-mini")
     with pytest.raises(UsageError, match="crop is 128; with feature_weight it is 512"):
-        VaeObjective(small(), whole(512), VaeSettings(), encoder=encoder)
+        VaeSettings(feature_weight=0.2)
 
 
 @pytest.mark.parametrize(("error", "best"), [("absolute", 0.0), ("squared", 0.25)])
@@ -149,7 +139,7 @@ def test_where_a_line_is_uncertain_one_error_draws_none_the_other_its_mean(error
     vae = small(in_channels=1, out_channels=1)
     images = (torch.arange(16.0) % 4 == 0).float().reshape(1, 1, 4, 4)  # a quarter is white
     alike = VaeSettings(error=error, edge_weight=0.0, kl_weight=0.0)
-    objective = VaeObjective(vae, whole(4), alike)
+    objective = VaeObjective(vae, None, alike)
     batch = {"images": images, "noise": torch.zeros(1, 3, 4, 4)}
     greys, losses = torch.linspace(0, 1, 21), []
     for grey in greys:

@@ -226,8 +226,8 @@ def _autoencoder(records: list[dict[str, Any]], fold: int) -> str:
         runs = [record, *_earlier(record)] if record["part"] == "vae" else []
         if any(run["settings"].get("linear") for run in runs):
             steps = sum(run["steps"] for run in runs)
-            kept = all(run["settings"].get("decoder_only") for run in runs)
-            trained = "its decoder alone" if kept else "all of it"
+            decoder_only = all(run["settings"].get("decoder_only") for run in runs)
+            trained = "its decoder alone" if decoder_only else "all of it"
             return _LINEAR.format(
                 fold=fold, trained=trained, steps=steps, s="" if steps == 1 else "s"
             )

@@ -141,8 +141,8 @@ def _train_vae(request: Request, settings: VaeSettings) -> Trained:
     vae = _first(request, _vae_of, architectures.autoencoder, settings.seed)
     if request.start is None:
         begin(vae, data, settings, real)
-    encoder = ImageTextEncoder.load(request.model) if settings.feature_weight else None
-    run = request.fit(VaeObjective(vae, data, settings, real, encoder), settings)
+    clip = ImageTextEncoder.load(request.model) if settings.feature_weight else None
+    run = request.fit(VaeObjective(vae, data, settings, real, clip), settings)
     if not ranks.leads():
         return NOTHING
     latents = settle_latents(vae, as_floats(data.images[:STANDARDIZE]), settings)

@@ -10,13 +10,13 @@ from torch.nn.functional import conv2d, pad
 
 from prismlib.errors import UsageError
 from prismlib.models.clip import ImageTextEncoder
-from prismlib.models.data import TrainingImages, as_floats
+from prismlib.models.data import SIDE, TrainingImages, as_floats
 from prismlib.models.epochs import shuffled
 from prismlib.models.folding import factor_of, to_channels, to_images
 from prismlib.models.linear_start import linear_start
 from prismlib.models.training import Batch, Objective, Settings
 
-_SIZES = {"absolute": torch.abs, "squared": torch.square}
+PENALTIES = {"absolute": torch.abs, "squared": torch.square}
 SAMPLED = 128  # training images, of 1024 patches each, that principal components come from
 
 
@@ -51,16 +51,20 @@ class VaeSettings(Settings):
     decoder_only: bool = False
 
     def __post_init__(self) -> None:
-        if self.error not in _SIZES:
-            raise UsageError(f"error {self.error!r}; expected {' or '.join(_SIZES)}")
+        if self.error not in PENALTIES:
+            raise UsageError(f"error {self.error!r}; expected {' or '.join(PENALTIES)}")
+        if self.feature_weight and self.crop != SIDE:
+            raise UsageError(
+                f"crop is {self.crop}; with feature_weight it is {SIDE}, a whole picture"
+            )
 
 
 class VaeObjective(Objective):
     """Mean error, absolute or squared, of pixels and of their Sobel gradients, with a little KL.
 
     A wire covers few pixels, so the pixels' error hardly notices when it is gone; its gradients
-    do. The KL term (Rombach et al. 2022) keeps the latents' scale in bounds and no more. `encoder`
-    is the image-text encoder, which `feature_weight` needs; it is not trained.
+    do. The KL term (Rombach et al. 2022) keeps the latents' scale in bounds and no more. With
+    `clip`, an image-text encoder that is not trained, its features' difference counts too.
     """
 
     def __init__(
@@ -69,15 +73,11 @@ class VaeObjective(Objective):
         data: TrainingImages,
         settings: VaeSettings,
         real: TrainingImages | None = None,
-        encoder: ImageTextEncoder | None = None,
+        clip: ImageTextEncoder | None = None,
     ) -> None:
         super().__init__()
         self.vae, self.data, self.real, self.settings = vae, data, real, settings
-        self.encoder, side = encoder, data.images.shape[1]
-        if encoder is not None and settings.crop != side:
-            raise UsageError(
-                f"crop is {settings.crop}; with feature_weight it is {side}, the whole picture"
-            )
+        self.clip = clip
         if settings.decoder_only:
             vae.encoder.requires_grad_(False)
             vae.quant_conv.requires_grad_(False)
@@ -111,20 +111,20 @@ class VaeObjective(Objective):
         error = 2 * (made - target)
         kl = posterior.kl().mean() / target[0].numel()
         settings = self.settings
-        size = _SIZES[settings.error]
-        edges = size(sobel(error)).mean()
-        loss = size(error).mean() + settings.edge_weight * edges + settings.kl_weight * kl
-        return loss + settings.feature_weight * self._unlike(made, target)
+        penalty = PENALTIES[settings.error]
+        edges = penalty(sobel(error)).mean()
+        loss = penalty(error).mean() + settings.edge_weight * edges + settings.kl_weight * kl
+        if self.clip is not None:
+            loss = loss + settings.feature_weight * feature_difference(self.clip, made, target)
+        return loss
 
-    def _unlike(self, made: Tensor, target: Tensor) -> Tensor:
-        """How differently the image-text encoder sees two pictures; 0 without one."""
-        if self.encoder is None:
-            return made.new_zeros(())
-        with torch.no_grad():
-            wanted = self.encoder.patch_features(target)
-        found = self.encoder.patch_features(made.clamp(0, 1))
-        parts = zip(found, wanted, strict=True)
-        return torch.stack([(a - b).square().mean() for a, b in parts]).sum()
+
+def feature_difference(clip: ImageTextEncoder, made: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference of patch features of pictures (B, 1, H, W), summed over layers."""
+    with torch.no_grad():
+        wanted = clip.patch_features(target)
+    pairs = zip(clip.patch_features(made.clamp(0, 1)), wanted, strict=True)
+    return torch.stack([(found - known).square().mean() for found, known in pairs]).sum()
 
 
 def begin(
