@@ -6,15 +6,20 @@ import torch
 from diffusers import AutoencoderKL
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import binary_dilation
 from sklearn.decomposition import PCA
 
+from prismlib.cohorts.phantom.cohort import PhantomCohort
+from prismlib.cohorts.phantom.subject import DEVICE_KINDS
 from prismlib.errors import UsageError
 from prismlib.models import architectures
 from prismlib.models.clip import ImageTextEncoder
-from prismlib.models.data import SIDE
+from prismlib.models.data import SIDE, prepare_images
+from prismlib.models.epochs import shuffled
 from prismlib.models.folding import factor_of, fold_of, to_channels, to_images
 from prismlib.models.linear_start import linear_start
-from prismlib.models.train_vae import VaeObjective, VaeSettings
+from prismlib.models.places import find_places
+from prismlib.models.train_vae import VaeObjective, VaeSettings, settle_latents
 
 
 def small(**changes) -> AutoencoderKL:
@@ -147,3 +152,82 @@ def test_where_a_line_is_uncertain_one_error_draws_none_the_other_its_mean(error
         torch.nn.init.constant_(vae.decoder.conv_out.bias, float(2 * grey - 1))
         losses.append(objective(batch).item())
     assert float(greys[int(np.argmin(losses))]) == pytest.approx(best)
+
+
+def test_how_far_the_latents_moved_from_those_they_began_as_counts_too(images):
+    vae = small()
+    linear_start(vae, patches(vae, images))
+    plain = VaeObjective(vae, None, VaeSettings(error="squared"))
+    held = VaeObjective(vae, None, VaeSettings(error="squared", keep_latents=3.0))
+    batch = {"images": images, "noise": torch.zeros(len(images), 3, 8, 8)}
+    assert held(batch).item() == plain(batch).item()  # nothing has moved
+    with torch.no_grad():
+        vae.quant_conv.bias[:3] += 0.1
+    assert held(batch).item() - plain(batch).item() == pytest.approx(3 * 0.1**2, rel=1e-3)
+    held(batch).backward()
+    assert vae.encoder.conv_in.weight.grad.abs().sum() > 0
+    assert not any(p.requires_grad for p in held.before.parameters())
+
+
+def test_an_encoder_that_is_held_learns_and_its_latents_stay_near(images):
+    moved, errors = {}, {}
+    for weight in (0.0, 10.0):
+        vae = small()
+        linear_start(vae, patches(vae, images))
+        seen = to_channels(images, vae)
+        with torch.no_grad():
+            before = vae.encode(seen).latent_dist.mean
+        held = VaeSettings(error="squared", keep_latents=weight)
+        objective = VaeObjective(vae, None, held)
+        batch = {"images": images, "noise": torch.zeros(len(images), 3, 8, 8)}
+        optimizer = torch.optim.Adam((p for p in vae.parameters()), lr=1e-3)
+        first = plain_error(vae, images)
+        for _ in range(40):
+            optimizer.zero_grad()
+            objective(batch).backward()
+            optimizer.step()
+        with torch.no_grad():
+            moved[weight] = (vae.encode(seen).latent_dist.mean - before).square().mean().item()
+        errors[weight] = plain_error(vae, images) / first
+        scale = vae.config.scaling_factor
+        settle_latents(vae, images, held)
+        assert (vae.config.scaling_factor == scale) == (weight > 0)
+    assert errors[0.0] < 0.9 and errors[10.0] < 0.95
+    assert moved[10.0] < moved[0.0] / 4
+
+
+@torch.no_grad()
+def plain_error(vae, images):
+    latents = vae.encode(to_channels(images, vae)).latent_dist.mean
+    return (to_images(vae.decode(latents).sample) - images).square().mean().item()
+
+
+def test_errors_near_a_device_weigh_more_where_the_simulator_knows_of_one(tmp_path):
+    cohort = PhantomCohort("train", 12, seed=0)
+    data = prepare_images(cohort, tmp_path, report=str)
+    places = find_places(cohort, data, report=str)
+    vae = small(in_channels=1, out_channels=1)
+    plain = VaeObjective(vae, data, VaeSettings(crop=200))
+    near = VaeObjective(vae, data, VaeSettings(crop=200, device_weight=4.0), places=places)
+    batches = [it.draw(np.random.default_rng(3), 0, 12) for it in (plain, near)]
+    weights = batches[1].pop("weights")
+    assert all(torch.equal(batches[0][key], batches[1][key]) for key in batches[0])
+    rng = np.random.default_rng(3)
+    rows, corners = shuffled(12, 0, 0, 12), rng.integers(0, SIDE - 200 + 1, (12, 2))
+    shares = data.table.filter(like="device:").mean()
+    for row, (top, left), weight in zip(rows, corners, weights, strict=True):
+        inside = np.zeros((200, 200), dtype=bool)
+        inside[16:-16, 16:-16] = True  # a device just outside a crop reaches into it
+        for kind in DEVICE_KINDS:
+            there = cohort.masks(int(row))[kind][top : top + 200, left : left + 200]
+            rare = (shares.mean() / shares[f"device:{kind}"]) ** 0.5 if there.any() else 0.0
+            assert (weight[0].numpy()[there] >= np.float32(1 + 4 * rare) - 1e-5).all()
+            inside &= ~binary_dilation(there, np.ones((3, 3)), iterations=8)
+        assert (weight[0].numpy()[inside] == 1).all()
+    real = VaeObjective(
+        vae, data, VaeSettings(real_share=1.0, device_weight=4.0), data, None, places
+    )
+    assert (real.draw(np.random.default_rng(0), 0, 4)["weights"] == 1).all()
+    ones = {**batches[1], "weights": torch.ones_like(weights)}
+    assert near(ones).item() == pytest.approx(plain(batches[1]).item())
+    assert near(batches[1] | {"weights": weights}).item() > plain(batches[1]).item()

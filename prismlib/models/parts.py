@@ -136,13 +136,16 @@ def _classifier_of(model: str, role: str) -> Any:
 
 
 def _train_vae(request: Request, settings: VaeSettings) -> Trained:
-    data = request.images("train", request.cohort_size)
+    cohort = open_cohort(request.profile, "train", request.cohort_size)
+    data = request.prepared(cohort)
+    near = settings.device_weight
+    places = find_places(cohort, data, report=request.report) if near else None
     real = request.prepared(NihCohort(settings.real, "train")) if settings.real else None
     vae = _first(request, _vae_of, architectures.autoencoder, settings.seed)
     if request.start is None:
         begin(vae, data, settings, real)
     clip = ImageTextEncoder.load(request.model) if settings.feature_weight else None
-    run = request.fit(VaeObjective(vae, data, settings, real, clip), settings)
+    run = request.fit(VaeObjective(vae, data, settings, real, clip, places), settings)
     if not ranks.leads():
         return NOTHING
     latents = settle_latents(vae, as_floats(data.images[:STANDARDIZE]), settings)

@@ -1,9 +1,12 @@
 """The autoencoder: crops in, crops out, with thin wires kept."""
 
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
@@ -14,6 +17,7 @@ from prismlib.models.data import SIDE, TrainingImages, as_floats
 from prismlib.models.epochs import shuffled
 from prismlib.models.folding import factor_of, to_channels, to_images
 from prismlib.models.linear_start import linear_start
+from prismlib.models.places import CELLS, Places
 from prismlib.models.training import Batch, Objective, Settings
 
 PENALTIES = {"absolute": torch.abs, "squared": torch.square}
@@ -34,7 +38,12 @@ class VaeSettings(Settings):
     crops is then drawn. `linear` starts a network of one level, such as prism-mini's, from the
     principal components of `linear_start`. `decoder_only` leaves the encoder as that or as
     `--start` has it, so that its latents, and a U-Net trained on them, stay valid while pictures
-    become sharper.
+    become sharper. `keep_latents` is the weight of the latents' mean squared distance from those of
+    the encoder that training starts with: it may learn to keep more, and a U-Net trained on those
+    latents needs little further training. `device_weight` is how much more an error within 8 pixels
+    of a device weighs, where the simulator knows of one: a faint drain covers a hundredth of few
+    pictures. It is for a kind as common as kinds are on the average, and goes with the root of how
+    much rarer one is.
     """
 
     batch_size: int = 16
@@ -49,6 +58,8 @@ class VaeSettings(Settings):
     real_share: float = 0.3
     linear: bool = True
     decoder_only: bool = False
+    keep_latents: float = 0.0
+    device_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.error not in PENALTIES:
@@ -74,24 +85,29 @@ class VaeObjective(Objective):
         settings: VaeSettings,
         real: TrainingImages | None = None,
         clip: ImageTextEncoder | None = None,
+        places: Places | None = None,
     ) -> None:
         super().__init__()
         self.vae, self.data, self.real, self.settings = vae, data, real, settings
-        self.clip = clip
+        self.clip, self.places = clip, places
+        if places is not None:
+            self.rarity = _rarity(data.table, places.names)
         if settings.decoder_only:
             vae.encoder.requires_grad_(False)
             vae.quant_conv.requires_grad_(False)
+        self.before = _encoder_of(vae) if settings.keep_latents else None
         self.factor = factor_of(vae)
 
     def draw(self, rng: np.random.Generator, position: int, size: int) -> Batch:
-        """Crops (B, 1, c, c) in [0, 1] at random places, and the posterior's noise."""
+        """Crops (B, 1, c, c) in [0, 1] at random places, their weights, the posterior's noise."""
         side = self.settings.crop
         rows = shuffled(len(self.data), self.settings.seed, position, size)
         corners = rng.integers(0, self.data.images.shape[1] - side + 1, (size, 2))
-        sources = [self.data] * size
+        real = np.zeros(size, dtype=bool)
+        others = self.data if self.real is None else self.real
         if self.real is not None:
-            chosen = rng.random(size) < self.settings.real_share
-            sources = [self.real if real else self.data for real in chosen]
+            real = rng.random(size) < self.settings.real_share
+        sources = [others if chosen else self.data for chosen in real]
         crops = np.stack(
             [
                 source.images[i % len(source), y : y + side, x : x + side]
@@ -100,23 +116,54 @@ class VaeObjective(Objective):
         )
         channels, small = self.vae.config.latent_channels, side // self.factor
         noise = rng.standard_normal((size, channels, small, small), dtype=np.float32)
-        return {"images": as_floats(crops), "noise": torch.from_numpy(noise)}
+        batch = {"images": as_floats(crops), "noise": torch.from_numpy(noise)}
+        if self.places is not None:
+            near = [self._near(self.places, *at) for at in zip(rows, *corners.T, strict=True)]
+            known = torch.from_numpy(~real)[:, None, None, None]
+            batch["weights"] = 1 + torch.stack(near) * known
+        return batch
+
+    def _near(self, places: Places, row: int, top: int, left: int) -> Tensor:
+        """How much more each pixel of a crop of a training image weighs, float (1, c, c)."""
+        maps = places.of([row], CELLS) * self.rarity[:, None, None]
+        scale, side = SIDE // CELLS, self.settings.crop
+        whole = maps.amax(dim=1).repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
+        return self.settings.device_weight * whole[:, top : top + side, left : left + side]
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss of a batch."""
         target = batch["images"]
-        posterior = self.vae.encode(to_channels(target, self.vae)).latent_dist
+        channels = to_channels(target, self.vae)
+        posterior = self.vae.encode(channels).latent_dist
         latents = posterior.mean + posterior.std * batch["noise"]
         made = to_images(self.vae.decode(latents).sample.float())
-        error = 2 * (made - target)
-        kl = posterior.kl().mean() / target[0].numel()
-        settings = self.settings
-        penalty = PENALTIES[settings.error]
-        edges = penalty(sobel(error)).mean()
-        loss = penalty(error).mean() + settings.edge_weight * edges + settings.kl_weight * kl
+        error, settings = 2 * (made - target), self.settings
+        penalty, weights = PENALTIES[settings.error], batch.get("weights", 1.0)
+        edges = (weights * penalty(sobel(error))).mean()
+        loss = (weights * penalty(error)).mean() + settings.edge_weight * edges
+        loss = loss + settings.kl_weight * posterior.kl().mean() / target[0].numel()
+        if self.before is not None:
+            with torch.no_grad():
+                known, _ = self.before(channels).float().chunk(2, dim=1)
+            moved = (posterior.mean.float() - known).square().mean()
+            loss = loss + settings.keep_latents * moved
         if self.clip is not None:
             loss = loss + settings.feature_weight * feature_difference(self.clip, made, target)
         return loss
+
+
+def _rarity(table: pd.DataFrame, names: Sequence[str]) -> Tensor:
+    """For each name, of a device or not, the root of how much rarer it is than devices are: (k)."""
+    shares = table.filter(like="device:").mean()
+    shares.index = shares.index.str.removeprefix("device:")
+    roots = (shares.mean() / shares.where(shares > 0)) ** 0.5
+    return torch.tensor(roots.reindex(names).fillna(0.0).to_numpy(np.float32))
+
+
+def _encoder_of(vae: Any) -> torch.nn.Module:
+    """A copy of its encoder as it is now, not to be trained: channels to moments (B, 2c, h, w)."""
+    encoder = deepcopy(torch.nn.Sequential(vae.encoder, vae.quant_conv))
+    return encoder.requires_grad_(False)
 
 
 def feature_difference(clip: ImageTextEncoder, made: Tensor, target: Tensor) -> Tensor:
@@ -163,9 +210,11 @@ def sobel(images: Tensor) -> Tensor:
 def settle_latents(vae: Any, images: Tensor, settings: VaeSettings) -> dict[str, float]:
     """What is measured of the latents' scale when training is done, nothing if they were kept.
 
+    Latents that were held near others keep their scale too.
+
     A linear start, which is for a network of one level, gave each channel a scale, which stays.
     """
-    if settings.decoder_only:
+    if settings.decoder_only or settings.keep_latents:
         return {}
     if settings.linear and len(vae.config.block_out_channels) == 1:
         return scale_latents(vae, images)
