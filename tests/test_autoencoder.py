@@ -18,7 +18,7 @@ from prismlib.models.data import SIDE, prepare_images
 from prismlib.models.epochs import shuffled
 from prismlib.models.folding import factor_of, fold_of, to_channels, to_images
 from prismlib.models.linear_start import linear_start
-from prismlib.models.places import find_places
+from prismlib.models.places import find_letters, find_places
 from prismlib.models.train_vae import VaeObjective, VaeSettings, settle_latents
 
 
@@ -231,3 +231,31 @@ def test_errors_near_a_device_weigh_more_where_the_simulator_knows_of_one(tmp_pa
     ones = {**batches[1], "weights": torch.ones_like(weights)}
     assert near(ones).item() == pytest.approx(plain(batches[1]).item())
     assert near(batches[1] | {"weights": weights}).item() > plain(batches[1]).item()
+
+
+def test_crops_may_lie_over_burned_in_letters(tmp_path):
+    cohort = PhantomCohort("train", 40, seed=0)
+    data = prepare_images(cohort, tmp_path, report=str)
+    letters = find_letters(cohort)
+    blank = np.array([not cohort.lettering(row).any() for row in range(40)])
+    assert ((letters == -1).all(axis=(1, 2)) == blank).all() and blank.any() and not blank.all()
+    vae = small(in_channels=1, out_channels=1)
+    over = VaeObjective(vae, data, VaeSettings(crop=128, lettered=1.0), letters=letters)
+    some = VaeObjective(vae, data, VaeSettings(crop=128, lettered=0.0), letters=letters)
+    rows, rng = shuffled(40, 0, 0, 40), np.random.default_rng(5)
+    anywhere = rng.integers(0, SIDE - 128 + 1, (40, 2))
+    corners = over._over_letters(np.random.default_rng(1), letters[rows], anywhere)
+    assert corners.min() >= 0 and corners.max() <= SIDE - 128
+    for row, (top, left), before in zip(rows, corners, anywhere, strict=True):
+        if blank[row]:
+            assert (top, left) == tuple(before)
+        else:
+            (first, last), (west, east) = letters[row]
+            assert cohort.lettering(row)[first : last + 1, west : east + 1].max() > 0.1
+            assert top <= last and top + 128 > first and left <= east and left + 128 > west
+    same = some._over_letters(np.random.default_rng(1), letters[rows], anywhere)
+    np.testing.assert_array_equal(same, anywhere)
+    made = over.draw(np.random.default_rng(5), 0, 40)["images"]
+    plain = VaeObjective(vae, data, VaeSettings(crop=128)).draw(np.random.default_rng(5), 0, 40)
+    moved = (made != plain["images"]).flatten(1).any(dim=1).numpy()
+    assert (moved == ~blank[rows]).mean() > 0.9

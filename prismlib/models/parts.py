@@ -24,7 +24,7 @@ from prismlib.models.export import RECORD, complete, export
 from prismlib.models.judging import finished
 from prismlib.models.latents import prepare_latents
 from prismlib.models.pipeline import LatentDiffusion
-from prismlib.models.places import find_places
+from prismlib.models.places import find_letters, find_places
 from prismlib.models.recording import NOTHING, Trained, described, record_of, recorded
 from prismlib.models.records import read_records
 from prismlib.models.request import Request
@@ -140,12 +140,14 @@ def _train_vae(request: Request, settings: VaeSettings) -> Trained:
     data = request.prepared(cohort)
     near = settings.device_weight
     places = find_places(cohort, data, report=request.report) if near else None
+    letters = find_letters(cohort) if settings.lettered else None
     real = request.prepared(NihCohort(settings.real, "train")) if settings.real else None
     vae = _first(request, _vae_of, architectures.autoencoder, settings.seed)
     if request.start is None:
         begin(vae, data, settings, real)
     clip = ImageTextEncoder.load(request.model) if settings.feature_weight else None
-    run = request.fit(VaeObjective(vae, data, settings, real, clip, places), settings)
+    objective = VaeObjective(vae, data, settings, real, clip, places, letters)
+    run = request.fit(objective, settings)
     if not ranks.leads():
         return NOTHING
     latents = settle_latents(vae, as_floats(data.images[:STANDARDIZE]), settings)

@@ -24,6 +24,8 @@ from prismlib.models.data import BLOCK, PROCESSES, TrainingImages, alone_in
 Maps = npt.NDArray[np.uint8]
 
 CELLS = 64  # a side; 8 pixels of 512 each
+NO_LETTERS = -1
+LEGIBLE = 0.1  # of full scale
 FILE, UNDONE = "places-2.npy", "places-2.part.npy"  # 1 had whole hearts for large ones
 ALONE = 4  # blocks; for fewer, starting processes takes longer than the work
 
@@ -73,6 +75,22 @@ def find_places(
             _draw(cohort, data.folder, names, workers, report)
             (data.folder / UNDONE).rename(path)
     return Places(names, np.load(path, mmap_mode="r"))
+
+
+def find_letters(cohort: Cohort) -> npt.NDArray[np.int64] | None:
+    """First and last row and column of each simulated image's letters, (n, 2, 2); -1 for none.
+
+    Axis 1 is rows, columns; axis 2 is first, last. None where nobody knows them.
+    """
+    if not cohort.simulated:
+        return None
+    drawn: Any = cohort
+    found = np.full((len(cohort), 2, 2), NO_LETTERS)
+    for row in range(len(cohort)):
+        where = np.argwhere(drawn.lettering(row) > LEGIBLE)
+        if len(where):
+            found[row] = np.stack([where.min(axis=0), where.max(axis=0)], axis=1)
+    return found
 
 
 def _moved(maps: Maps, down: int, right: int) -> Maps:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
@@ -17,7 +18,7 @@ from prismlib.models.data import SIDE, TrainingImages, as_floats
 from prismlib.models.epochs import shuffled
 from prismlib.models.folding import factor_of, to_channels, to_images
 from prismlib.models.linear_start import linear_start
-from prismlib.models.places import CELLS, Places
+from prismlib.models.places import CELLS, NO_LETTERS, Places
 from prismlib.models.training import Batch, Objective, Settings
 
 PENALTIES = {"absolute": torch.abs, "squared": torch.square}
@@ -43,7 +44,9 @@ class VaeSettings(Settings):
     latents needs little further training. `device_weight` is how much more an error within 8 pixels
     of a device weighs, where the simulator knows of one: a faint drain covers a hundredth of few
     pictures. It is for a kind as common as kinds are on the average, and goes with the root of how
-    much rarer one is.
+    much rarer one is. `lettered` is the share of crops that are laid over burned-in letters, where
+    the simulator knows of any: few squares have such, and letters that are half lost look like
+    devices.
     """
 
     batch_size: int = 16
@@ -60,6 +63,7 @@ class VaeSettings(Settings):
     decoder_only: bool = False
     keep_latents: float = 0.0
     device_weight: float = 0.0
+    lettered: float = 0.0
 
     def __post_init__(self) -> None:
         if self.error not in PENALTIES:
@@ -86,10 +90,11 @@ class VaeObjective(Objective):
         real: TrainingImages | None = None,
         clip: ImageTextEncoder | None = None,
         places: Places | None = None,
+        letters: NDArray[np.int64] | None = None,
     ) -> None:
         super().__init__()
         self.vae, self.data, self.real, self.settings = vae, data, real, settings
-        self.clip, self.places = clip, places
+        self.clip, self.places, self.letters = clip, places, letters
         if places is not None:
             self.rarity = _rarity(data.table, places.names)
         if settings.decoder_only:
@@ -103,6 +108,8 @@ class VaeObjective(Objective):
         side = self.settings.crop
         rows = shuffled(len(self.data), self.settings.seed, position, size)
         corners = rng.integers(0, self.data.images.shape[1] - side + 1, (size, 2))
+        if self.letters is not None:
+            corners = self._over_letters(rng, self.letters[rows], corners)
         real = np.zeros(size, dtype=bool)
         others = self.data if self.real is None else self.real
         if self.real is not None:
@@ -122,6 +129,17 @@ class VaeObjective(Objective):
             known = torch.from_numpy(~real)[:, None, None, None]
             batch["weights"] = 1 + torch.stack(near) * known
         return batch
+
+    def _over_letters(
+        self, rng: np.random.Generator, letters: NDArray[np.int64], corners: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Corners (B, 2) of crops, of which a share has some of the letters about its middle."""
+        size, side = len(corners), self.settings.crop
+        chosen = (rng.random(size) < self.settings.lettered) & (letters[:, 0, 0] != NO_LETTERS)
+        first, last = letters[:, :, 0], letters[:, :, 1]
+        middle = rng.integers(first, last + 1) + rng.integers(-side // 4, side // 4 + 1, (size, 2))
+        over = np.clip(middle - side // 2, 0, SIDE - side)
+        return np.where(chosen[:, None], over, corners)
 
     def _near(self, places: Places, row: int, top: int, left: int) -> Tensor:
         """How much more each pixel of a crop of a training image weighs, float (1, c, c)."""

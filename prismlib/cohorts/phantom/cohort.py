@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from prismlib.cohorts.cohort import SPLITS, Image, Truth
 from prismlib.cohorts.labels import LABELS
 from prismlib.cohorts.phantom.latents import latent_measures
+from prismlib.cohorts.phantom.lettering import burned_in_text
 from prismlib.cohorts.phantom.render import Scene
 from prismlib.cohorts.phantom.scm import Sample, sample, sample_subject
 from prismlib.cohorts.phantom.subject import DEVICE_KINDS, FINDINGS, Subject
@@ -69,6 +70,10 @@ class PhantomCohort:
     def masks(self, index: int) -> dict[str, NDArray[np.bool_]]:
         """Organ, finding and device masks by name, bool (512, 512) each."""
         return self.scene(index).masks(self.subject(index))
+
+    def lettering(self, index: int) -> Image:
+        """The letters burned into the radiograph, float32 (512, 512) in [0, 1]; 0 elsewhere."""
+        return burned_in_text(self.subject(index))
 
     def latents(self, index: int) -> dict[str, float]:
         """What a reader would measure, known from the geometry: see `latent_measures`."""
