@@ -19,7 +19,7 @@ from prismlib.models.epochs import shuffled
 from prismlib.models.folding import factor_of, fold_of, to_channels, to_images
 from prismlib.models.linear_start import linear_start
 from prismlib.models.places import find_letters, find_places
-from prismlib.models.train_vae import VaeObjective, VaeSettings, settle_latents
+from prismlib.models.train_vae import VaeObjective, VaeSettings, begin, settle_latents
 
 
 def small(**changes) -> AutoencoderKL:
@@ -166,7 +166,14 @@ def test_how_far_the_latents_moved_from_those_they_began_as_counts_too(images):
     assert held(batch).item() - plain(batch).item() == pytest.approx(3 * 0.1**2, rel=1e-3)
     held(batch).backward()
     assert vae.encoder.conv_in.weight.grad.abs().sum() > 0
-    assert not any(p.requires_grad for p in held.before.parameters())
+    assert not any(p.requires_grad for p in held.first_encoder.parameters())
+
+
+def test_latents_are_not_held_where_nothing_could_move_them_or_they_mean_nothing(images):
+    with pytest.raises(UsageError, match="keep_latents with decoder_only"):
+        VaeSettings(keep_latents=0.1, decoder_only=True)
+    with pytest.raises(UsageError, match="keep_latents goes with --start MODEL or linear=true"):
+        begin(small(), None, VaeSettings(keep_latents=0.1, linear=False))
 
 
 def test_an_encoder_that_is_held_learns_and_its_latents_stay_near(images):

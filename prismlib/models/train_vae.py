@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import conv2d, interpolate, pad
 
 from prismlib.errors import UsageError
 from prismlib.models.clip import ImageTextEncoder
@@ -72,6 +72,8 @@ class VaeSettings(Settings):
             raise UsageError(
                 f"crop is {self.crop}; with feature_weight it is {SIDE}, a whole picture"
             )
+        if self.decoder_only and self.keep_latents:
+            raise UsageError("keep_latents with decoder_only; expected one: without training no latent moves")
 
 
 class VaeObjective(Objective):
@@ -100,7 +102,7 @@ class VaeObjective(Objective):
         if settings.decoder_only:
             vae.encoder.requires_grad_(False)
             vae.quant_conv.requires_grad_(False)
-        self.before = _encoder_of(vae) if settings.keep_latents else None
+        self.first_encoder = _first_encoder(vae) if settings.keep_latents else None
         self.factor = factor_of(vae)
 
     def draw(self, rng: np.random.Generator, position: int, size: int) -> Batch:
@@ -144,8 +146,8 @@ class VaeObjective(Objective):
     def _near(self, places: Places, row: int, top: int, left: int) -> Tensor:
         """How much more each pixel of a crop of a training image weighs, float (1, c, c)."""
         maps = places.of([row], CELLS) * self.rarity[:, None, None]
-        scale, side = SIDE // CELLS, self.settings.crop
-        whole = maps.amax(dim=1).repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
+        (whole,) = interpolate(maps.amax(dim=1, keepdim=True), scale_factor=SIDE // CELLS)
+        side = self.settings.crop
         return self.settings.device_weight * whole[:, top : top + side, left : left + side]
 
     def forward(self, batch: Batch) -> Tensor:
@@ -160,9 +162,9 @@ class VaeObjective(Objective):
         edges = (weights * penalty(sobel(error))).mean()
         loss = (weights * penalty(error)).mean() + settings.edge_weight * edges
         loss = loss + settings.kl_weight * posterior.kl().mean() / target[0].numel()
-        if self.before is not None:
+        if self.first_encoder is not None:
             with torch.no_grad():
-                known, _ = self.before(channels).float().chunk(2, dim=1)
+                known, _ = self.first_encoder(channels).float().chunk(2, dim=1)
             moved = (posterior.mean.float() - known).square().mean()
             loss = loss + settings.keep_latents * moved
         if self.clip is not None:
@@ -178,8 +180,8 @@ def _rarity(table: pd.DataFrame, names: Sequence[str]) -> Tensor:
     return torch.tensor(roots.reindex(names).fillna(0.0).to_numpy(np.float32))
 
 
-def _encoder_of(vae: Any) -> torch.nn.Module:
-    """A copy of its encoder as it is now, not to be trained: channels to moments (B, 2c, h, w)."""
+def _first_encoder(vae: Any) -> torch.nn.Module:
+    """Its encoder as training finds it, copied: channels (B, C, h, w) to moments (B, 2c, h, w)."""
     encoder = deepcopy(torch.nn.Sequential(vae.encoder, vae.quant_conv))
     return encoder.requires_grad_(False)
 
@@ -202,8 +204,9 @@ def begin(
     """
     if settings.linear:
         linear_start(vae, _patches(vae, data, settings, real))
-    elif settings.decoder_only:
-        raise UsageError("decoder_only goes with --start MODEL or linear=true: it keeps an encoder")
+    elif settings.decoder_only or settings.keep_latents:
+        name = "decoder_only" if settings.decoder_only else "keep_latents"
+        raise UsageError(f"{name} goes with --start MODEL or linear=true: it keeps an encoder")
 
 
 def _patches(
@@ -228,9 +231,8 @@ def sobel(images: Tensor) -> Tensor:
 def settle_latents(vae: Any, images: Tensor, settings: VaeSettings) -> dict[str, float]:
     """What is measured of the latents' scale when training is done, nothing if they were kept.
 
-    Latents that were held near others keep their scale too.
-
-    A linear start, which is for a network of one level, gave each channel a scale, which stays.
+    Kept are those of an encoder that was not trained, or was held near its first latents. A linear
+    start, which is for a network of one level, gave each channel a scale, which stays.
     """
     if settings.decoder_only or settings.keep_latents:
         return {}
