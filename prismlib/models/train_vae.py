@@ -73,7 +73,9 @@ class VaeSettings(Settings):
                 f"crop is {self.crop}; with feature_weight it is {SIDE}, a whole picture"
             )
         if self.decoder_only and self.keep_latents:
-            raise UsageError("keep_latents with decoder_only; expected one: without training no latent moves")
+            raise UsageError(
+                "keep_latents with decoder_only; expected one: without training no latent moves"
+            )
 
 
 class VaeObjective(Objective):
