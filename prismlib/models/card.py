@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -141,8 +142,8 @@ _BLURRED = """\
 The autoencoder keeps the form of organs and large devices and blurs thin wires, noise and
   burned-in text; its PSNR above bounds every edit that does not compose residually."""
 _LINEAR = """\
-The autoencoder began as the principal components of squares of {fold} pixels, and {trained}
-  was trained for {steps} step{s} from there. It keeps thin wires and drops the finest grain; its
+The autoencoder began as the principal components of squares of {fold} pixels; from there
+  {trained}. It keeps thin wires and drops the finest grain; its
   latents are patches of picture, so that all meaning is left to the U-Net. Its PSNR above bounds
   every edit that does not compose residually."""
 
@@ -225,13 +226,19 @@ def _autoencoder(records: list[dict[str, Any]], fold: int) -> str:
     for record in records:
         runs = [record, *_earlier(record)] if record["part"] == "vae" else []
         if any(run["settings"].get("linear") for run in runs):
-            steps = sum(run["steps"] for run in runs)
-            decoder_only = all(run["settings"].get("decoder_only") for run in runs)
-            trained = "its decoder alone" if decoder_only else "all of it"
-            return _LINEAR.format(
-                fold=fold, trained=trained, steps=steps, s="" if steps == 1 else "s"
-            )
+            return _LINEAR.format(fold=fold, trained=_trained(runs))
     return _BLURRED
+
+
+def _trained(runs: list[dict[str, Any]]) -> str:
+    """What of an autoencoder was trained in its runs, newest first, and for how many steps."""
+    phrases = []
+    decoders = groupby(reversed(runs), lambda run: bool(run["settings"].get("decoder_only")))
+    for decoder_only, group in decoders:
+        steps = sum(run["steps"] for run in group)
+        what = "its decoder alone" if decoder_only else "all of it"
+        phrases.append(f"{what} was trained for {steps} step{'' if steps == 1 else 's'}")
+    return ", then ".join(phrases)
 
 
 def _domain(records: list[dict[str, Any]]) -> str:
