@@ -143,9 +143,10 @@ The autoencoder keeps the form of organs and large devices and blurs thin wires,
   burned-in text; its PSNR above bounds every edit that does not compose residually."""
 _LINEAR = """\
 The autoencoder began as the principal components of squares of {fold} pixels; from there
-  {trained}. It keeps thin wires and drops the finest grain; its
-  latents are patches of picture, so that all meaning is left to the U-Net. Its PSNR above bounds
-  every edit that does not compose residually."""
+  {stages}.
+  It keeps thin wires and drops the finest grain; its latents are patches of picture, so that
+  all meaning is left to the U-Net. Its PSNR above bounds every edit that does not compose
+  residually."""
 
 
 def write_card(folder: Path) -> Path:
@@ -226,16 +227,16 @@ def _autoencoder(records: list[dict[str, Any]], fold: int) -> str:
     for record in records:
         runs = [record, *_earlier(record)] if record["part"] == "vae" else []
         if any(run["settings"].get("linear") for run in runs):
-            return _LINEAR.format(fold=fold, trained=_trained(runs))
+            return _LINEAR.format(fold=fold, stages=_stages(runs))
     return _BLURRED
 
 
-def _trained(runs: list[dict[str, Any]]) -> str:
-    """What of an autoencoder was trained in its runs, newest first, and for how many steps."""
+def _stages(runs: list[dict[str, Any]]) -> str:
+    """In words, oldest first: what of an autoencoder its runs, newest first, trained how long."""
     phrases = []
-    decoders = groupby(reversed(runs), lambda run: bool(run["settings"].get("decoder_only")))
-    for decoder_only, group in decoders:
-        steps = sum(run["steps"] for run in group)
+    by_part = groupby(reversed(runs), lambda run: bool(run["settings"].get("decoder_only")))
+    for decoder_only, stage in by_part:
+        steps = sum(run["steps"] for run in stage)
         what = "its decoder alone" if decoder_only else "all of it"
         phrases.append(f"{what} was trained for {steps} step{'' if steps == 1 else 's'}")
     return ", then ".join(phrases)
