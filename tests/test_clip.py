@@ -245,7 +245,7 @@ def test_each_process_contrasts_its_own_texts_with_its_own_images(data, tokenize
 def test_asked_often_enough_a_sentence_is_told_from_its_negation(data, tokenizer):
     """Four images' answers are learnt by heart, in whatever words they are asked for."""
     objective = objective_for(data, tokenizer, shift=0.0, blur=0.0)
-    optimizer = torch.optim.AdamW(objective.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(objective.parameters(), lr=3e-4)
     rng, losses = np.random.default_rng(0), []
     for _ in range(250):
         batch = objective.draw(rng, 0, 4)
@@ -253,10 +253,11 @@ def test_asked_often_enough_a_sentence_is_told_from_its_negation(data, tokenizer
         pictures = normalize(objective.model.visual_projection(seen.pooler_output), dim=-1)
         loss = objective._question_loss(torch.tensor(20.0), pictures, batch)
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)  # as `prism train` does
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
-    assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:5])
+    assert np.mean(losses[-20:]) < 0.2 * np.mean(losses[:5])
 
 
 def test_the_loss_does_not_depend_on_padding(data, tokenizer):
