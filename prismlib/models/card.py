@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from prismlib import paths
@@ -143,7 +144,7 @@ The autoencoder keeps the form of organs and large devices and blurs thin wires,
   burned-in text; its PSNR above bounds every edit that does not compose residually."""
 _LINEAR = """\
 The autoencoder began as the principal components of squares of {fold} pixels; from there
-  {stages}.
+{stages}
   It keeps thin wires and drops the finest grain; its latents are patches of picture, so that
   all meaning is left to the U-Net. Its PSNR above bounds every edit that does not compose
   residually."""
@@ -227,19 +228,25 @@ def _autoencoder(records: list[dict[str, Any]], fold: int) -> str:
     for record in records:
         runs = [record, *_earlier(record)] if record["part"] == "vae" else []
         if any(run["settings"].get("linear") for run in runs):
-            return _LINEAR.format(fold=fold, stages=_stages(runs))
+            stages = fill(f"{_stages(runs)}.", 95, initial_indent="  ", subsequent_indent="  ")
+            return _LINEAR.format(fold=fold, stages=stages)
     return _BLURRED
 
 
 def _stages(runs: list[dict[str, Any]]) -> str:
     """In words, oldest first: what of an autoencoder its runs, newest first, trained how long."""
     phrases = []
-    by_part = groupby(reversed(runs), lambda run: bool(run["settings"].get("decoder_only")))
-    for decoder_only, stage in by_part:
+    for (what, how), stage in groupby(reversed(runs), _what_and_how):
         steps = sum(run["steps"] for run in stage)
-        what = "its decoder alone" if decoder_only else "all of it"
-        phrases.append(f"{what} was trained for {steps} step{'' if steps == 1 else 's'}")
+        phrases.append(f"{what} was trained for {steps} step{'' if steps == 1 else 's'}{how}")
     return ", then ".join(phrases)
+
+
+def _what_and_how(run: dict[str, Any]) -> tuple[str, str]:
+    if run["settings"].get("decoder_only"):
+        return "its decoder alone", ""
+    held = run["settings"].get("keep_latents")
+    return "all of it", " with its latents held near what they were" if held else ""
 
 
 def _domain(records: list[dict[str, Any]]) -> str:
