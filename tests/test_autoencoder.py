@@ -19,7 +19,13 @@ from prismlib.models.epochs import shuffled
 from prismlib.models.folding import factor_of, fold_of, to_channels, to_images
 from prismlib.models.linear_start import linear_start
 from prismlib.models.places import find_letters, find_places
-from prismlib.models.train_vae import VaeObjective, VaeSettings, begin, settle_latents
+from prismlib.models.train_vae import (
+    VaeObjective,
+    VaeSettings,
+    begin,
+    settle_latents,
+    unrecovered_contrast,
+)
 
 
 def small(**changes) -> AutoencoderKL:
@@ -209,6 +215,39 @@ def plain_error(vae, images):
     return (to_images(vae.decode(latents).sample) - images).square().mean().item()
 
 
+@given(kept=st.floats(0.0, 2.0), bright=st.floats(-0.3, 0.3), seed=st.integers(0, 9))
+@settings(max_examples=20, deadline=None)
+def test_contrast_is_recovered_whatever_is_broad_or_elsewhere(kept, bright, seed):
+    rng = torch.Generator().manual_seed(seed)
+    lines = 0.1 * torch.randn(3, 1, 64, 64, generator=rng)
+    near = torch.zeros(3, 2, 64, 64)
+    near[1, 0, 8:40, 16:48] = 1.5  # the second kind is not in the batch
+    asked = 1.5 * (1 - kept) ** 2 / 2
+    assert unrecovered_contrast(kept * lines + bright, lines, near).item() == pytest.approx(
+        asked, rel=1e-3, abs=1e-6
+    )
+    far = kept * lines
+    far[0] = far[2] = 7.0
+    assert unrecovered_contrast(far, lines, near).item() == pytest.approx(asked, rel=1e-3, abs=1e-6)
+    assert unrecovered_contrast(far, lines, torch.zeros_like(near)).item() == 0.0
+
+
+def test_one_contrast_too_high_makes_up_for_one_too_low():
+    """That of a batch is asked, not of each line: who does not know a line draws its mean."""
+    line = torch.zeros(1, 1, 64, 64)
+    line[..., 30:34] = 0.2
+    target, near = line.repeat(2, 1, 1, 1), torch.ones(2, 1, 64, 64)
+    made = torch.cat([0.5 * line, 1.5 * line])
+    assert unrecovered_contrast(made, target, near).item() == pytest.approx(0.0, abs=1e-9)
+    assert unrecovered_contrast(0.5 * target, target, near).item() == pytest.approx(0.25)
+
+
+@torch.no_grad()
+def reconstructed(vae, batch):
+    posterior = vae.encode(to_channels(batch["images"], vae)).latent_dist
+    return to_images(vae.decode(posterior.mean + posterior.std * batch["noise"]).sample)
+
+
 def test_errors_near_a_device_weigh_more_where_the_simulator_knows_of_one(tmp_path):
     cohort = PhantomCohort("train", 12, seed=0)
     data = prepare_images(cohort, tmp_path, report=str)
@@ -238,6 +277,18 @@ def test_errors_near_a_device_weigh_more_where_the_simulator_knows_of_one(tmp_pa
     ones = {**batches[1], "weights": torch.ones_like(weights)}
     assert near(ones).item() == pytest.approx(plain(batches[1]).item())
     assert near(batches[1] | {"weights": weights}).item() > plain(batches[1]).item()
+    sharp = VaeObjective(vae, data, VaeSettings(crop=200, contrast_weight=4.0), places=places)
+    batch = sharp.draw(np.random.default_rng(3), 0, 12)
+    assert (batch["weights"] == 1).all()
+    torch.testing.assert_close(1 + 4 * batch["kinds"].amax(dim=1, keepdim=True), weights)
+    lost = unrecovered_contrast(reconstructed(vae, batch), batch["images"], batch["kinds"])
+    assert lost > 0 and sharp(batch).item() == pytest.approx(
+        plain(batches[1]).item() + 4 * lost.item(), rel=1e-3
+    )
+    real = VaeObjective(
+        vae, data, VaeSettings(real_share=1.0, contrast_weight=4.0), data, None, places
+    )
+    assert (real.draw(np.random.default_rng(0), 0, 4)["kinds"] == 0).all()
 
 
 def test_crops_may_lie_over_burned_in_letters(tmp_path):

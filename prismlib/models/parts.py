@@ -138,7 +138,7 @@ def _classifier_of(model: str, role: str) -> Any:
 def _train_vae(request: Request, settings: VaeSettings) -> Trained:
     cohort = open_cohort(request.profile, "train", request.cohort_size)
     data = request.prepared(cohort)
-    near = settings.device_weight
+    near = settings.device_weight or settings.contrast_weight
     places = find_places(cohort, data, report=request.report) if near else None
     letters = find_letters(cohort) if settings.lettered else None
     real = request.prepared(NihCohort(settings.real, "train")) if settings.real else None

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import conv2d, interpolate, pad
+from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
 
 from prismlib.errors import UsageError
 from prismlib.models.clip import ImageTextEncoder
@@ -44,9 +44,11 @@ class VaeSettings(Settings):
     latents needs little further training. `device_weight` is how much more an error within 8 pixels
     of a device weighs, where the simulator knows of one: a faint drain covers a hundredth of few
     pictures. It is for a kind as common as kinds are on the average, and goes with the root of how
-    much rarer one is. `lettered` is the share of crops that are laid over burned-in letters, where
-    the simulator knows of any: few squares have such, and letters that are half lost look like
-    devices.
+    much rarer one is. An uncertain line is drawn fainter than it is, which a squared error asks
+    for; `contrast_weight` is the weight of `unrecovered_contrast`, which asks that each kind of
+    device have, over a batch, the contrast it had. `lettered` is the share of crops that are laid
+    over burned-in letters, where the simulator knows of any: few squares have such, and letters
+    that are half lost look like devices.
     """
 
     batch_size: int = 16
@@ -63,6 +65,7 @@ class VaeSettings(Settings):
     decoder_only: bool = False
     keep_latents: float = 0.0
     device_weight: float = 0.0
+    contrast_weight: float = 0.0
     lettered: float = 0.0
 
     def __post_init__(self) -> None:
@@ -131,7 +134,11 @@ class VaeObjective(Objective):
         if self.places is not None:
             near = [self._near(self.places, *at) for at in zip(rows, *corners.T, strict=True)]
             known = torch.from_numpy(~real)[:, None, None, None]
-            batch["weights"] = 1 + torch.stack(near) * known
+            kinds = torch.stack(near) * known
+            widest = kinds.amax(dim=1, keepdim=True)
+            batch["weights"] = 1 + self.settings.device_weight * widest
+            if self.settings.contrast_weight:
+                batch["kinds"] = kinds
         return batch
 
     def _over_letters(
@@ -146,11 +153,14 @@ class VaeObjective(Objective):
         return np.where(chosen[:, None], over, corners)
 
     def _near(self, places: Places, row: int, top: int, left: int) -> Tensor:
-        """How much more each pixel of a crop of a training image weighs, float (1, c, c)."""
-        maps = places.of([row], CELLS) * self.rarity[:, None, None]
-        (whole,) = interpolate(maps.amax(dim=1, keepdim=True), scale_factor=SIDE // CELLS)
-        side = self.settings.crop
-        return self.settings.device_weight * whole[:, top : top + side, left : left + side]
+        """How rare each of k devices is where it lies in a crop of a training image, (k, c, c)."""
+        side, cell = self.settings.crop, SIDE // CELLS
+        down, right = top // cell, left // cell
+        number = (side + cell - 2) // cell + 1
+        maps = places.of([row], CELLS)[:, :, down : down + number, right : right + number]
+        (part,) = interpolate(maps * self.rarity[:, None, None], scale_factor=cell)
+        top, left = top % cell, left % cell
+        return part[:, top : top + side, left : left + side]
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss of a batch."""
@@ -169,6 +179,9 @@ class VaeObjective(Objective):
                 known, _ = self.first_encoder(channels).float().chunk(2, dim=1)
             moved = (posterior.mean.float() - known).square().mean()
             loss = loss + settings.keep_latents * moved
+        if "kinds" in batch:
+            lost = unrecovered_contrast(made, target, batch["kinds"])
+            loss = loss + settings.contrast_weight * lost
         if self.clip is not None:
             loss = loss + settings.feature_weight * feature_difference(self.clip, made, target)
         return loss
@@ -194,6 +207,27 @@ def feature_difference(clip: ImageTextEncoder, made: Tensor, target: Tensor) -> 
         wanted = clip.patch_features(target)
     pairs = zip(clip.patch_features(made.clamp(0, 1)), wanted, strict=True)
     return torch.stack([(found - known).square().mean() for found, known in pairs]).sum()
+
+
+def unrecovered_contrast(made: Tensor, target: Tensor, kinds: Tensor) -> Tensor:
+    """How far the contrast recovery of devices is from 1, squared, a mean over k kinds.
+
+    Pictures are (B, 1, H, W); `kinds` (B, k, H, W) is how much a pixel counts, 0 where it is not
+    near one of that kind. Recovery is the slope of `made` on `target`, over the batch, of what is
+    from 2 to 26 pixels wide: of all that is in a crop, bones would settle it.
+    """
+    found, wanted = (_between(images).flatten(1) for images in (made, target))
+    each = kinds[:, :, ::2, ::2].flatten(2)
+    power = torch.einsum("bkp,bp->k", each, wanted.square())
+    slopes = torch.einsum("bkp,bp->k", each, found * wanted) / power.clamp_min(1e-6)
+    counts = each.amax(dim=(0, 2))
+    return (counts * (slopes - 1).square()).sum() / len(counts)
+
+
+def _between(images: Tensor) -> Tensor:
+    """What of images (B, 1, H, W) is from 2 to 26 pixels wide, at every second pixel."""
+    halved = avg_pool2d(images, 2)
+    return halved - avg_pool2d(halved, 13, 1, 6, count_include_pad=False)
 
 
 def begin(
