@@ -87,7 +87,7 @@ def test_a_changed_list_is_one_line(profile, broken_seal, name):
 
 
 def test_a_list_that_was_never_sealed_is_not_opened(profile):
-    known = r"0 \(test_list\) or 1 \(second_list\) or .* or 5 \(sixth_list\)"
+    known = r"0 \(test_list\) or 1 \(second_list\) or .* or 6 \(seventh_list\)"
     with pytest.raises(UsageError, match=f"seed 7 .* expected {known}"):
         sealed.open_test(profile, 2, 7, reason="another list")
 

@@ -36,6 +36,7 @@ SEALED_LISTS = {  # names and seeds
     "fourth_list": 3,
     "fifth_list": 4,
     "sixth_list": 5,
+    "seventh_list": 6,
 }
 SEALED_IMAGES = 8
 BLOCK = 32  # pixels; a picture is held as 16x16 blocks' means and standard deviations
