@@ -20,7 +20,7 @@ from torch.nn.functional import mse_loss
 from prismlib.captions import EDIT_PROMPTS, paraphrase
 from prismlib.cohorts.labels import LABELS
 from prismlib.errors import PrismError, UsageError
-from prismlib.models import architectures, data, predictions, training
+from prismlib.models import architectures, data, devices, predictions
 from prismlib.models.devices import computes_bf16
 from prismlib.models.epochs import shuffled
 from prismlib.models.folding import to_channels
@@ -96,7 +96,7 @@ def test_the_loop_learns():
     ("precision", "number"), [("fp32", signal.SIGINT), ("bf16", signal.SIGTERM)]
 )
 def test_resumed_and_uninterrupted_runs_agree_to_the_bit(tmp_path, monkeypatch, precision, number):
-    monkeypatch.setattr(training, "computes_bf16", lambda _: True)  # slower on some, but right
+    monkeypatch.setattr(devices, "computes_bf16", lambda _: True)  # slower on some, but right
     plan = settings_from(Settings, {**vars(PLAIN), "precision": precision})
     whole = Line()
     fit(whole, plan, report=quiet)

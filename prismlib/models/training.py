@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from prismlib import config, paths
 from prismlib.errors import PrismError, UsageError
 from prismlib.models import ranks
-from prismlib.models.devices import computes_bf16
+from prismlib.models.devices import autocast
 from prismlib.models.interruption import Interruption
 from prismlib.models.training_log import LOG as LOG
 from prismlib.models.training_log import Clock, Log
@@ -270,8 +270,7 @@ class _Loop:
         mine = slice(accelerator.process_index, None, accelerator.num_processes)
         share = self.objective.share(batch, mine)
         batch = {key: value.to(accelerator.device) for key, value in share.items()}
-        bf16 = settings.precision == "bf16" and computes_bf16(accelerator.device)
-        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=bf16):
+        with autocast(settings.precision, accelerator.device):
             return self.model(batch)
 
     def _save(self, clock: Clock) -> None:
